@@ -1,0 +1,120 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <utility>
+
+#include "base/error.h"
+
+namespace wf {
+namespace fs = std::filesystem;
+
+namespace {
+
+class Descriptor {  // an open file, closed at the end of the scope
+ public:
+  Descriptor(const fs::path& path, int flags) : value(open(path.c_str(), flags | O_CLOEXEC, 0644)) {
+    if (value < 0) fail("{}: cannot open: {}", path.string(), std::strerror(errno));
+  }
+  ~Descriptor() { close(value); }
+  Descriptor(const Descriptor&) = delete;
+  const int value;
+};
+
+}  // namespace
+
+MappedFile::MappedFile(const fs::path& path) : path_(path) {
+  const Descriptor file(path, O_RDONLY);
+  struct stat info{};
+  if (fstat(file.value, &info) != 0 || !S_ISREG(info.st_mode))
+    fail("{}: not a regular file", path.string());
+  size_ = static_cast<std::size_t>(info.st_size);
+  if (size_ == 0) return;  // mmap refuses an empty range
+  void* address = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.value, 0);
+  if (address == MAP_FAILED) fail("{}: cannot map: {}", path.string(), std::strerror(errno));
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::~MappedFile() {
+  if (data_) munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+std::string read_text(const fs::path& path) {
+  const MappedFile file(path);
+  return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+void sync_to_disk(const fs::path& path) {
+  const Descriptor file(path, O_RDONLY);
+  if (fsync(file.value) != 0) fail("{}: cannot flush to disk: {}", path.string(), std::strerror(errno));
+}
+
+void write_text(const fs::path& path, std::string_view text) {
+  const fs::path partial = path.string() + ".partial";
+  {
+    std::ofstream out(partial, std::ios::binary);
+    out.write(text.data(), static_cast<std::streamsize>(text.size()));
+    out.close();
+    if (!out) fail("{}: cannot write {} bytes: {}", partial.string(), text.size(), std::strerror(errno));
+  }
+  sync_to_disk(partial);
+  fs::rename(partial, path);
+}
+
+void write_folder(const fs::path& path, const std::function<void(const fs::path&)>& fill) {
+  if (fs::exists(path)) fail("{}: already exists; remove it or choose another folder", path.string());
+  const fs::path partial = path.string() + ".partial";
+  fs::remove_all(partial);
+  fs::create_directories(partial);
+  fill(partial);
+  for (const auto& entry : fs::recursive_directory_iterator(partial)) sync_to_disk(entry.path());
+  sync_to_disk(partial);
+  fs::rename(partial, path);
+  sync_to_disk(fs::absolute(path).parent_path());
+}
+
+std::string sha256_hex(std::span<const std::byte> bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1)
+    fail("SHA-256 is not available in this OpenSSL");
+  std::string hex;
+  for (unsigned i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
+  return hex;
+}
+
+std::string sha256_hex_of_file(const fs::path& path) { return sha256_hex(MappedFile(path).bytes()); }
+
+FileLock::FileLock(const fs::path& path, std::string_view what)
+    : descriptor_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
+  if (descriptor_ < 0) fail("{}: cannot open: {}", path.string(), std::strerror(errno));
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    close(descriptor_);
+    fail("{} is in use by another process (it holds {})", what, path.string());
+  }
+}
+
+FileLock::~FileLock() { close(descriptor_); }
+
+}  // namespace wf
