@@ -67,7 +67,8 @@ std::string read_text(const fs::path& path) {
 
 void sync_to_disk(const fs::path& path) {
   const Descriptor file(path, O_RDONLY);
-  if (fsync(file.value) != 0) fail("{}: cannot flush to disk: {}", path.string(), std::strerror(errno));
+  if (fsync(file.value) != 0)
+    fail("{}: cannot flush to disk: {}", path.string(), std::strerror(errno));
 }
 
 void write_text(const fs::path& path, std::string_view text) {
@@ -76,14 +77,16 @@ void write_text(const fs::path& path, std::string_view text) {
     std::ofstream out(partial, std::ios::binary);
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
     out.close();
-    if (!out) fail("{}: cannot write {} bytes: {}", partial.string(), text.size(), std::strerror(errno));
+    if (!out)
+      fail("{}: cannot write {} bytes: {}", partial.string(), text.size(), std::strerror(errno));
   }
   sync_to_disk(partial);
   fs::rename(partial, path);
 }
 
 void write_folder(const fs::path& path, const std::function<void(const fs::path&)>& fill) {
-  if (fs::exists(path)) fail("{}: already exists; remove it or choose another folder", path.string());
+  if (fs::exists(path))
+    fail("{}: already exists; remove it or choose another folder", path.string());
   const fs::path partial = path.string() + ".partial";
   fs::remove_all(partial);
   fs::create_directories(partial);
@@ -104,7 +107,9 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
   return hex;
 }
 
-std::string sha256_hex_of_file(const fs::path& path) { return sha256_hex(MappedFile(path).bytes()); }
+std::string sha256_hex_of_file(const fs::path& path) {
+  return sha256_hex(MappedFile(path).bytes());
+}
 
 FileLock::FileLock(const fs::path& path, std::string_view what)
     : descriptor_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {

@@ -29,22 +29,24 @@ class MappedFile {
 
 std::string read_text(const std::filesystem::path& path);
 
-// Writes `path`.partial, flushes it to the disk and renames it: readers see the old file or the new one.
+// Writes `path`.partial, flushes it to the disk and renames it: readers see the old file or the new
+// one.
 void write_text(const std::filesystem::path& path, std::string_view text);
 
 // Flushes a file or a folder's entries to the disk.
 void sync_to_disk(const std::filesystem::path& path);
 
-// Runs `fill` on the empty folder `path`.partial, flushes every file in it and renames it to `path`, which
-// must not exist. Whatever interrupts it, `path` is complete or absent; a left-over .partial is deleted first.
+// Runs `fill` on the empty folder `path`.partial, flushes every file in it and renames it to
+// `path`, which must not exist. Whatever interrupts it, `path` is complete or absent; a left-over
+// .partial is deleted first.
 void write_folder(const std::filesystem::path& path,
                   const std::function<void(const std::filesystem::path&)>& fill);
 
 std::string sha256_hex(std::span<const std::byte> bytes);
 std::string sha256_hex_of_file(const std::filesystem::path& path);
 
-// Held for the lifetime of the object; released by the system when the process dies. Throws Error naming
-// `what` when another process holds it.
+// Held for the lifetime of the object; released by the system when the process dies. Throws Error
+// naming `what` when another process holds it.
 class FileLock {
  public:
   FileLock(const std::filesystem::path& path, std::string_view what);

@@ -1,0 +1,17 @@
+// Updates parameters from their gradients.
+#pragma once
+#include <vector>
+
+#include "io/state.h"
+#include "nn/parameter.h"
+
+namespace wf {
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  virtual void step(double lr) = 0;  // lr: the schedule's value now; groups multiply it
+  virtual void state(StateVisitor& visit) = 0;
+};
+
+}  // namespace wf
