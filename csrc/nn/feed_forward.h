@@ -1,0 +1,24 @@
+// The feed-forward half of a block, without its residual.
+#pragma once
+#include "nn/bit_linear.h"
+#include "nn/decoder_config.h"
+#include "nn/norm.h"
+
+namespace wf {
+
+class FeedForward : public torch::nn::Module {
+ public:
+  FeedForward(const DecoderConfig& config, Precision precision);
+
+  // x [B, T, D] the normalised residual stream in the master dtype -> [B, T, D] compute dtype.
+  torch::Tensor forward(const torch::Tensor& x, const Pass& pass);
+
+  std::shared_ptr<BitLinear> gate_proj, up_proj, down_proj;
+  std::shared_ptr<RmsNorm> ffn_sub_norm;  // null without sub_norm
+
+ private:
+  ops::Activation activation_;
+  Precision precision_;
+};
+
+}  // namespace wf

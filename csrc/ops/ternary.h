@@ -1,0 +1,24 @@
+// THE ternary formula: forward, statistics and exporters all call it here.
+// Source: BitNet b1.58 (arXiv:2402.17764); one Δ per logical matrix, absmean, round half to even.
+#pragma once
+#include <torch/types.h>
+
+namespace wf::ops {
+
+struct Ternary {
+  torch::Tensor codes;  // [out, in] −1, 0, +1, in the dtype of the weight
+  torch::Tensor scale;  // Δ, 0-dim, fp32 (fp64 for an fp64 weight)
+};
+
+// Δ = max(mean|W|, 1e-5), the sum in fp64. 0-dim, on W's device: nothing waits for the host.
+torch::Tensor absmean(const torch::Tensor& weight);
+
+// T = clamp(rint_even(W · (1/Δ)), −1, +1), with the fp32 reciprocal of Δ.
+Ternary ternarize(const torch::Tensor& weight);
+
+// A weight whose absmean returns exactly these codes and this scale: W = T·Δ/p, p the share of
+// non-zeros (T·Δ itself would come back with 0.69 Δ). codes [out, in] of any dtype, scale 0-dim;
+// fp32 result.
+torch::Tensor master_from_codes(const torch::Tensor& codes, const torch::Tensor& scale);
+
+}  // namespace wf::ops
