@@ -1,0 +1,1 @@
+"""The `wf` command: everything around the training binary (data, plots)."""

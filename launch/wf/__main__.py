@@ -1,0 +1,3 @@
+from wf.command import main
+
+raise SystemExit(main())

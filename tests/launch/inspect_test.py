@@ -1,0 +1,69 @@
+"""wf data inspect: shows what is there and names what is damaged."""
+
+import json
+
+import pytest
+from texts import make_texts, write_jsonl
+
+
+@pytest.fixture
+def prepared(wf, tmp_path, tokenizer_folder):
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(60))
+    out = tmp_path / "out"
+    options = ["--tokenizer", tokenizer_folder, "--shard-tokens", 1000]
+    wf("data", "prepare", source, "-o", out, *options)
+    return out
+
+
+def test_shows_counts_and_samples(wf, prepared):
+    shown = wf("data", "inspect", prepared, "--samples", 2, "--verify").stdout
+    assert "60 documents" in shown and "vocabulary 300, EOS 0" in shown and "verified" in shown
+    assert shown.count("--- document") == 2
+    assert "Document 30: " in shown and "café λ.\n  <|endoftext|>" in shown
+
+
+def test_both_sides_of_held_out(wf, tmp_path, tokenizer_folder):
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(60))
+    options = ["--tokenizer", tokenizer_folder, "--held-out", 0.3]
+    wf("data", "prepare", source, "-o", tmp_path / "out", *options)
+    shown = wf("data", "inspect", tmp_path / "out", "--verify").stdout
+    assert "out/train\n" in shown and "out/held_out\n" in shown and shown.count("verified") == 2
+
+
+@pytest.mark.parametrize("name", ["00001.tokens", "00000.documents", "tokenizer.json"])
+def test_a_flipped_bit_is_named(wf, prepared, name):
+    data = bytearray((prepared / name).read_bytes())
+    data[len(data) // 2] ^= 4
+    (prepared / name).write_bytes(data)
+    message = wf("data", "inspect", prepared, "--verify", expect=1).stderr
+    assert f"{name}: checksum differs from the manifest" in message
+
+
+@pytest.mark.parametrize("name", ["00001.tokens", "00002.documents"])
+def test_a_truncated_or_missing_file_is_named_without_verify(wf, prepared, name):
+    data = (prepared / name).read_bytes()
+    (prepared / name).write_bytes(data[:-3])
+    message = wf("data", "inspect", prepared, expect=1).stderr
+    assert f"{name}: has {len(data) - 3} bytes, the manifest says {len(data)}" in message
+    (prepared / name).unlink()
+    assert f"{name}: is missing" in wf("data", "inspect", prepared, expect=1).stderr
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("vocab_size", 270, "vocab_size is 270"),
+        ("eos_token_id", 1, "document 0 does not end in EOS"),
+        ("documents", 61, "the shards add up to 60"),
+        ("version", 2, "expected ('wf-tokens', 1)"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_named(wf, prepared, key, value, message):
+    path = prepared / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    assert message in wf("data", "inspect", prepared, "--verify", expect=1).stderr
+
+
+def test_not_a_prepared_folder(wf, tmp_path):
+    assert "no manifest.json" in wf("data", "inspect", tmp_path, expect=1).stderr
+    assert "no such folder" in wf("data", "inspect", tmp_path / "x", expect=1).stderr
