@@ -114,11 +114,16 @@ python_environment() {
       python3 -m venv --clear .venv
     fi
     say "installing Python packages into .venv (torch and its CUDA libraries: several GB)"
-    local pip=(.venv/bin/python -m pip --disable-pip-version-check install)
-    "${pip[@]}" "${files[@]/#/--requirement=}" || fail "pip could not install; see its message above"
-    "${pip[@]}" --no-deps --no-build-isolation --editable . || fail "pip could not install wf"
+    pip_install "${files[@]/#/--requirement=}"
+    pip_install --no-deps --no-build-isolation --editable .
     echo "$stamp" >.venv/stamp
   ) 9<launch/setup.sh
+}
+
+pip_install() {
+  .venv/bin/python -m pip --disable-pip-version-check install "$@" |
+    grep --line-buffered -v 'already satisfied' || ((PIPESTATUS[0] == 0)) ||
+    fail "pip could not install $*; see its message above"
 }
 
 # --- build -------------------------------------------------------------------------------------
@@ -133,6 +138,7 @@ build() {
   local stamp="$ROOT ${options[*]} $(cat .venv/stamp)"
   if [[ $(cat "$folder/stamp" 2>/dev/null) != "$stamp" ]]; then
     say "configuring $folder"
+    mkdir -p build
     cmake --fresh --preset "$PRESET" "${options[@]}" >"build/configure.$PRESET.log" 2>&1 ||
       { cat "build/configure.$PRESET.log" >&2; fail "cmake could not configure $folder"; }
     echo "$stamp" >"$folder/stamp"
