@@ -1,0 +1,69 @@
+#include "optim/clip.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+namespace wf {
+
+namespace {
+
+// Running statistics after ZClip (Kumar et al., arXiv 2504.02507): mean and variance are exact for
+// the first 1 / (1 - kMemory) norms and exponential averages from there on; nothing is clipped by
+// them before kObserved norms were seen.
+constexpr double kMemory = 0.99;
+constexpr int64_t kObserved = 25;
+
+}  // namespace
+
+Clip::Clip(const Config& config, const std::vector<Parameter>& parameters)
+    : config_(config), parameters_(parameters) {
+  const auto options = torch::dtype(torch::kFloat32).device(parameters.at(0).value.device());
+  mean_ = torch::zeros({}, options);
+  variance_ = torch::zeros({}, options);
+}
+
+torch::Tensor Clip::apply() {
+  const torch::NoGradGuard no_grad;
+  std::vector<torch::Tensor> gradients;
+  for (const Parameter& p : parameters_)
+    if (p.value.grad().defined()) gradients.push_back(p.value.grad());
+  const auto norm = at::stack(at::_foreach_norm(gradients, 2)).norm();
+
+  torch::Tensor clipped = norm;
+  if (config_.z_score) {
+    if (count_ >= kObserved) clipped = at::minimum(clipped, running_ceiling());
+    observe(clipped);
+  }
+  if (config_.norm) clipped = clipped.clamp_max(*config_.norm);
+  if (!clipped.is_same(norm)) {
+    // 1e-6 keeps a norm of 0 from dividing; torch.nn.utils.clip_grad_norm_ has the same.
+    const auto factor = (clipped / (norm + 1e-6)).clamp_max(1);
+    at::_foreach_mul_(gradients, at::where(norm.isfinite(), factor, 1));
+  }
+  return norm;
+}
+
+torch::Tensor Clip::running_ceiling() const { return mean_ + *config_.z_score * variance_.sqrt(); }
+
+// West's incremental mean and variance, with a weight that never falls below 1 - kMemory.
+void Clip::observe(const torch::Tensor& norm) {
+  const double weight = std::max(1.0 / static_cast<double>(++count_), 1 - kMemory);
+  const auto deviation = norm - mean_;
+  mean_.add_(deviation, weight);
+  variance_.add_(deviation.square(), weight).mul_(1 - weight);
+}
+
+void Clip::state(StateVisitor& visit) {
+  visit("clip.mean", mean_);
+  visit("clip.variance", variance_);
+  visit("clip.count", count_);
+}
+
+std::optional<std::string> first_non_finite(const std::vector<Parameter>& parameters) {
+  for (const Parameter& p : parameters)
+    if (p.value.grad().defined() && !p.value.grad().isfinite().all().item<bool>()) return p.name;
+  return std::nullopt;
+}
+
+}  // namespace wf

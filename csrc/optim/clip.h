@@ -1,0 +1,61 @@
+// Keeps one bad batch from throwing the weights far away.
+#pragma once
+#include <torch/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/check.h"
+#include "config/field.h"
+#include "io/state.h"
+#include "nn/parameter.h"
+
+namespace wf {
+
+// Scales all gradients by one factor so that their common L2 norm stays below a ceiling: a fixed
+// one (norm), one that follows the run (z_score), or the lower of both. Called when gradients are
+// already summed over ranks, hence equal on all of them: no collective is needed here.
+class Clip {
+ public:
+  struct Config {
+    std::optional<double> norm = 1.0;
+    std::optional<double> z_score;
+
+    static constexpr auto fields() {
+      using C = Config;
+      return config::fields<C>(
+          config::field<&C::norm>("highest norm of all gradients together; null for no limit",
+                                  config::positive),
+          config::field<&C::z_score>("highest norm in standard deviations above its running mean, "
+                                     "such as 3; null for none",
+                                     config::positive));
+    }
+  };
+
+  Clip(const Config& config, const std::vector<Parameter>& parameters);
+
+  // Scales the gradients in place and returns their norm before that, 0-dim, without a host sync.
+  // The norm is also the flag: it is not finite when a gradient is not (or the sum of squares
+  // overflows); the gradients are then left as they are, so that first_non_finite can tell.
+  torch::Tensor apply();
+
+  void state(StateVisitor& visit);
+
+ private:
+  torch::Tensor running_ceiling() const;
+  void observe(const torch::Tensor& norm);
+
+  Config config_;
+  std::vector<Parameter> parameters_;
+  // Of the norms so far, each after its own z-score clip: 0-dim fp32, on the gradients' device.
+  torch::Tensor mean_, variance_;
+  int64_t count_ = 0;
+};
+
+// The name of the first parameter whose gradient holds an infinity or NaN. Waits for the device: to
+// be called when the norm was found not to be finite.
+std::optional<std::string> first_non_finite(const std::vector<Parameter>& parameters);
+
+}  // namespace wf
