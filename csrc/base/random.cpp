@@ -33,7 +33,8 @@ uint64_t random_permutation(uint64_t key, uint64_t size, uint64_t index) {
   const uint64_t mask = (uint64_t(1) << half_bits) - 1;
   do {
     uint64_t left = index >> half_bits, right = index & mask;
-    for (uint64_t round = 0; round < 4; ++round) {
+    // Fewer than eight rounds favour some places when a half has only a few bits.
+    for (uint64_t round = 0; round < 8; ++round) {
       const uint64_t mixed = left ^ (random_bits(key, right, round) & mask);
       left = right;
       right = mixed;
