@@ -43,20 +43,24 @@ Tree load_file(const fs::path& file, std::vector<fs::path> chain, Problems& prob
 // missing.
 void assign(Tree& root, const std::string& key, Tree value, Problems& problems) {
   const Origin origin{std::string(kCommandLine)};
+  const auto path = split_path(key);
+  auto step = path.begin();
   Tree* at = &root;
-  for (const std::string_view step : split_path(key)) {
-    if (Tree* found = child(*at, step)) {
-      at = found;
-      continue;
-    }
-    if (step.starts_with('['))
-      return problems.add(origin, key, fmt::format("there is no item {} to change", step));
-    if (at->kind != Tree::Kind::kMap && at->kind != Tree::Kind::kNull)
-      return problems.add(origin, key, fmt::format("no key '{}' fits in {}", step, describe(*at)));
+  for (; step != path.end(); ++step) {
+    Tree* found = child(*at, *step);
+    if (!found) break;
+    at = found;
+  }
+  // What is not there yet must fit in where the way ends, and can only be sections.
+  if (step != path.end() && at->kind != Tree::Kind::kMap && at->kind != Tree::Kind::kNull)
+    return problems.add(origin, key, fmt::format("{} has no '{}'", describe(*at), *step));
+  if (std::any_of(step, path.end(), [](std::string_view s) { return s.starts_with('['); }))
+    return problems.add(origin, key, "the list is not in the file; write all of it");
+  for (; step != path.end(); ++step) {
     at->kind = Tree::Kind::kMap;
     Tree empty;
     empty.origin = origin;
-    at->insert(step, std::move(empty));
+    at->insert(*step, std::move(empty));
     at = &at->items.back();
   }
   merge(*at, value);
@@ -72,7 +76,8 @@ void apply_override(Tree& root, const std::string& text, Problems& problems) {
   try {
     value = parse_yaml(text.substr(equals + 1), std::string(kCommandLine), problems);
   } catch (const Error& error) {
-    return problems.add(origin, key, error.what());
+    return problems.add(origin, key,
+                        std::string_view(error.what()).substr(kCommandLine.size() + 2));
   }
   if (key.ends_with(".kind")) {
     Tree section = Tree::map();

@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::size_t kMaxDepth = 64;  // recursion over a tree stays far from the end of the stack
 
+Origin place(const std::string& file, int line) { return {file, file == kCommandLine ? 0 : line}; }
+
 // Builds the tree from the parser's events. The parser's own node type would lose quotes, follow
 // aliases into cycles and merge keys that are written twice.
 class Builder : public YAML::EventHandler {
@@ -67,9 +69,7 @@ class Builder : public YAML::EventHandler {
     std::unordered_set<std::string> seen;
   };
 
-  Origin origin(const YAML::Mark& mark) const {
-    return {file_, file_ == kCommandLine ? 0 : mark.line + 1};
-  }
+  Origin origin(const YAML::Mark& mark) const { return place(file_, mark.line + 1); }
 
   [[noreturn]] void refuse(const YAML::Mark& mark, std::string_view what) const {
     fail("{}: {}", origin(mark).str(), what);
@@ -105,7 +105,8 @@ class Builder : public YAML::EventHandler {
   void open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
             Tree::Kind kind) {
     check(mark, tag, anchor);
-    if (wants_key()) refuse(mark, "a key is a word, not a list or a section");
+    if (wants_key())
+      refuse(mark, "a key is a word, not a list or a section (or is a bracket not closed?)");
     if (open_.size() == kMaxDepth) refuse(mark, "nested too deeply");
     open_.push_back({make(kind, mark), {}, {}, {}});
   }
@@ -148,7 +149,7 @@ void refuse_control_characters(const std::string& text, const std::string& file)
   for (const unsigned char c : text) {
     if (c == '\n') ++line;
     if (c < 0x20 && c != '\n' && c != '\t' && c != '\r')
-      fail("{}:{}: a control character (0x{:02x}); is this a YAML file?", file, line, c);
+      fail("{}: a control character (0x{:02x}); is this a YAML file?", place(file, line).str(), c);
   }
 }
 
@@ -163,10 +164,10 @@ Tree parse_yaml(const std::string& text, const std::string& file, Problems& prob
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    fail("{}: {}", Origin{file, file == kCommandLine ? 0 : error.mark.line + 1}.str(), error.msg);
+    fail("{}: {}", place(file, error.mark.line + 1).str(), error.msg);
   }
   Tree tree = builder.take();
-  if (tree.origin.file.empty()) tree.origin = {file, file == kCommandLine ? 0 : 1};
+  if (tree.origin.file.empty()) tree.origin = place(file, 1);
   return tree;
 }
 
