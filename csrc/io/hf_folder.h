@@ -1,0 +1,52 @@
+// A Hugging Face model folder: config.json, weights in one or several .safetensors files, and the
+// companions (tokenizer, chat template, generation config) that travel with a model.
+#pragma once
+#include <torch/types.h>
+
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "io/named_tensor.h"
+#include "io/safetensors.h"
+
+namespace wf {
+
+class HfFolder {
+ public:
+  // Opens config.json and every weight file. Throws Error naming what is missing. Pickled weights
+  // (pytorch_model.bin) are refused: loading them can execute code.
+  explicit HfFolder(const std::filesystem::path& folder);
+
+  const std::filesystem::path& path() const { return folder_; }
+  const nlohmann::json& config() const { return config_; }
+  std::vector<std::string> names() const;  // sorted, over all shards
+  bool contains(const std::string& name) const { return file_of_.contains(name); }
+  torch::Tensor tensor(const std::string& name) const;  // a view, as Safetensors::tensor
+
+ private:
+  void open_single();
+  void open_shards();
+
+  std::filesystem::path folder_;
+  nlohmann::json config_;
+  std::vector<Safetensors> files_;
+  std::map<std::string, std::size_t> file_of_;  // tensor -> index in files_
+};
+
+// The folder's config.json; works where there are no weights (training from random values).
+nlohmann::json read_hf_config(const std::filesystem::path& folder);
+
+// Writes model.safetensors, or shards of at most `max_shard_bytes` each (one tensor may be larger)
+// with model.safetensors.index.json, as `transformers` does.
+inline constexpr int64_t kMaxShardBytes = 5'000'000'000;
+void write_hf_weights(const std::filesystem::path& folder, const std::vector<NamedTensor>& weights,
+                      int64_t max_shard_bytes = kMaxShardBytes);
+
+// The files of a folder that belong to the model but are neither weights nor config.json.
+std::vector<std::filesystem::path> companions(const std::filesystem::path& folder);
+void copy_companions(const std::filesystem::path& from, const std::filesystem::path& to);
+
+}  // namespace wf

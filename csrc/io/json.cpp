@@ -1,0 +1,20 @@
+#include "io/json.h"
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace wf {
+
+nlohmann::json read_json(const std::filesystem::path& path) {
+  try {
+    return nlohmann::json::parse(read_text(path));
+  } catch (const nlohmann::json::exception& problem) {
+    fail("{}: not valid JSON: {}", path.string(), problem.what());
+  }
+}
+
+void write_json(const std::filesystem::path& path, const nlohmann::json& value) {
+  write_text(path, value.dump(2) + "\n");
+}
+
+}  // namespace wf
