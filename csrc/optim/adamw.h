@@ -16,7 +16,7 @@ class AdamW : public Optimizer {
     double beta1 = 0.9;
     double beta2 = 0.95;
     double eps = 1e-8;
-    RoleSettings roles;
+    RoleSettings roles = {};
 
     static constexpr auto fields() {
       using C = Config;

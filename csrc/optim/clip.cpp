@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace wf {
 
@@ -30,21 +31,19 @@ torch::Tensor Clip::apply() {
     if (p.value.grad().defined()) gradients.push_back(p.value.grad());
   const auto norm = at::stack(at::_foreach_norm(gradients, 2)).norm();
 
-  torch::Tensor clipped = norm;
+  const auto none = torch::full_like(norm, std::numeric_limits<double>::infinity());
+  torch::Tensor ceiling = none;
   if (config_.z_score) {
-    if (count_ >= kObserved) clipped = at::minimum(clipped, running_ceiling());
-    observe(clipped);
+    if (count_ >= kObserved) ceiling = mean_ + *config_.z_score * variance_.sqrt();
+    observe(at::minimum(norm, ceiling));
   }
-  if (config_.norm) clipped = clipped.clamp_max(*config_.norm);
-  if (!clipped.is_same(norm)) {
-    // 1e-6 keeps a norm of 0 from dividing; torch.nn.utils.clip_grad_norm_ has the same.
-    const auto factor = (clipped / (norm + 1e-6)).clamp_max(1);
-    at::_foreach_mul_(gradients, at::where(norm.isfinite(), factor, 1));
-  }
+  if (config_.norm) ceiling = ceiling.clamp_max(*config_.norm);
+  if (ceiling.is_same(none)) return norm;
+  // 1e-6 keeps a norm of 0 from dividing; torch.nn.utils.clip_grad_norm_ has the same.
+  const auto factor = (ceiling / (norm + 1e-6)).clamp_max(1);
+  at::_foreach_mul_(gradients, at::where(norm.isfinite(), factor, 1));
   return norm;
 }
-
-torch::Tensor Clip::running_ceiling() const { return mean_ + *config_.z_score * variance_.sqrt(); }
 
 // West's incremental mean and variance, with a weight that never falls below 1 - kMemory.
 void Clip::observe(const torch::Tensor& norm) {

@@ -21,7 +21,7 @@ class Clip {
  public:
   struct Config {
     std::optional<double> norm = 1.0;
-    std::optional<double> z_score;
+    std::optional<double> z_score = {};
 
     static constexpr auto fields() {
       using C = Config;
@@ -44,12 +44,11 @@ class Clip {
   void state(StateVisitor& visit);
 
  private:
-  torch::Tensor running_ceiling() const;
   void observe(const torch::Tensor& norm);
 
   Config config_;
   std::vector<Parameter> parameters_;
-  // Of the norms so far, each after its own z-score clip: 0-dim fp32, on the gradients' device.
+  // Of the norms so far, each cut at its z-score ceiling: 0-dim fp32, on the gradients' device.
   torch::Tensor mean_, variance_;
   int64_t count_ = 0;
 };

@@ -31,7 +31,7 @@ class Muon : public Optimizer {
     double beta1 = AdamW::Config{}.beta1;
     double beta2 = AdamW::Config{}.beta2;
     double eps = AdamW::Config{}.eps;
-    RoleSettings roles;
+    RoleSettings roles = {};
 
     AdamW::Config adamw() const { return {beta1, beta2, eps, roles}; }
 

@@ -56,20 +56,21 @@ double Schedule::at(int64_t step, int64_t steps) const {
 }
 
 std::string Schedule::problem(int64_t steps) const {
+  if (warmup_steps == 0) return {};
   if (warmup_steps >= steps)
-    return fmt::format("warmup_steps = {} does not end within the run's {} steps", warmup_steps,
+    return fmt::format("warmup_steps = {} does not end within a run of {} steps", warmup_steps,
                        steps);
-  if (kind == Kind::kWsd && warmup_steps > 0 && warmup_steps + decay_steps(steps) >= steps)
-    return fmt::format("warmup_steps = {} and the last {} steps (decay = {}) overlap in {} steps",
-                       warmup_steps, decay_steps(steps), decay, steps);
+  const bool falls = kind != Kind::kConstant && kind != Kind::kPiecewise && final;
+  const int64_t fall = kind == Kind::kWsd ? decay_steps(steps) : 1;
+  if (falls && warmup_steps + fall > steps - 1)
+    return fmt::format("warmup_steps = {} leaves no room for a fall of {} steps in a run of {}",
+                       warmup_steps, fall, steps);
   return {};
 }
 
 std::pair<std::string_view, std::string> Schedule::contradiction() const {
-  const bool falls = kind == Kind::kCosine || kind == Kind::kWsd;
-  if (falls && !final) return {"final", "cosine and wsd need the value to end at, such as 0"};
-  if (final && !falls && kind != Kind::kLinear)
-    return {"final", "only linear, cosine and wsd end at a value of their own"};
+  if ((kind == Kind::kCosine || kind == Kind::kWsd) && !final)
+    return {"final", "cosine and wsd need the value to end at, such as 0"};
   if (kind == Kind::kWsd && decay == 0) return {"decay", "wsd needs a share above 0"};
   if (kind != Kind::kPiecewise) {
     if (!points.empty()) return {"points", "only kind piecewise has points"};
