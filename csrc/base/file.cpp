@@ -30,6 +30,16 @@ class Descriptor {  // an open file, closed at the end of the scope
   const int value;
 };
 
+void check(const std::error_code& bad, const fs::path& path, std::string_view attempt) {
+  if (bad) fail("{}: cannot {}: {}", path.string(), attempt, bad.message());
+}
+
+void move_into_place(const fs::path& from, const fs::path& to) {
+  std::error_code bad;
+  fs::rename(from, to, bad);
+  check(bad, from, "rename to " + to.filename().string());
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const fs::path& path) : path_(path) {
@@ -81,19 +91,22 @@ void write_text(const fs::path& path, std::string_view text) {
       fail("{}: cannot write {} bytes: {}", partial.string(), text.size(), std::strerror(errno));
   }
   sync_to_disk(partial);
-  fs::rename(partial, path);
+  move_into_place(partial, path);
 }
 
 void write_folder(const fs::path& path, const std::function<void(const fs::path&)>& fill) {
-  if (fs::exists(path))
+  if (std::error_code unknown; fs::exists(path, unknown))
     fail("{}: already exists; remove it or choose another folder", path.string());
   const fs::path partial = path.string() + ".partial";
-  fs::remove_all(partial);
-  fs::create_directories(partial);
+  std::error_code bad;
+  fs::remove_all(partial, bad);
+  check(bad, partial, "remove");
+  fs::create_directories(partial, bad);
+  check(bad, partial, "create");
   fill(partial);
   for (const auto& entry : fs::recursive_directory_iterator(partial)) sync_to_disk(entry.path());
   sync_to_disk(partial);
-  fs::rename(partial, path);
+  move_into_place(partial, path);
   sync_to_disk(fs::absolute(path).parent_path());
 }
 

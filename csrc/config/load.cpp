@@ -28,7 +28,8 @@ Tree load_file(const fs::path& file, std::vector<fs::path> chain, Problems& prob
   if (extends.kind != Tree::Kind::kScalar)
     fail("{}: expected the path of one file, got {}", where, describe(extends));
   const fs::path parent = (file.parent_path() / extends.scalar).lexically_normal();
-  if (!fs::is_regular_file(parent)) fail("{}: there is no file {}", where, parent.string());
+  if (std::error_code error; !fs::is_regular_file(parent, error))
+    fail("{}: there is no file {}", where, parent.string());
   if (std::find(chain.begin(), chain.end(), fs::weakly_canonical(parent)) != chain.end())
     fail("{}: {} already extends this file: a circle", where, parent.string());
 

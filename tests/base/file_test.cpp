@@ -69,6 +69,9 @@ TEST(WriteText, AFailureKeepsTheOldFile) {
   EXPECT_NE(complaint([&] { write_text(file, "new"); }), "no complaint");
   EXPECT_EQ(read_text(file), "old");
   EXPECT_NE(complaint([&] { write_text(folder / "none/a", "new"); }), "no complaint");
+  fs::create_directories(folder / "b/c");
+  EXPECT_EQ(complaint([&] { write_text(folder / "b", "new"); }),
+            (folder / "b.partial").string() + ": cannot rename to b: Is a directory");
 }
 
 TEST(WriteFolder, AppearsCompleteOrNotAtAll) {
@@ -118,6 +121,9 @@ TEST(WriteFolder, NeverOverwrites) {
   const TemporaryFolder folder;
   EXPECT_EQ(complaint([&] { write_folder(folder.path(), [](const fs::path&) {}); }),
             folder.path().string() + ": already exists; remove it or choose another folder");
+  const fs::path inside_a_file = folder.write("file", "x") / "target";
+  EXPECT_NE(complaint([&] { write_folder(inside_a_file, [](const fs::path&) {}); }),
+            "no complaint");
 }
 
 // FIPS 180-4 examples.

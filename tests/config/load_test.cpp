@@ -83,8 +83,20 @@ TEST_F(Load, FilesThatCannotBeConfigurationsAreRefused) {
   EXPECT_EQ(complaint_about("none.yaml"), "none.yaml: cannot open: No such file or directory");
   std::filesystem::create_directory("folder");
   EXPECT_EQ(complaint_about("folder"), "folder: not a regular file");
+  const std::string endless(5000, 'a');
+  folder_.write("name.yaml", "extends: " + endless);
+  EXPECT_EQ(complaint_about("name.yaml"), "name.yaml:1: extends: there is no file " + endless);
   folder_.write("big.yaml", std::string((1 << 20) + 1, '#'));
   EXPECT_EQ(complaint_about("big.yaml"), "big.yaml: larger than 1 MiB; is this a configuration?");
+}
+
+TEST_F(Load, AFileFullOfMistakesIsReportedInReasonableTime) {
+  std::string text;
+  int keys = 0;
+  while (text.size() < 1'000'000) text += fmt::format("k{}: 1\n", keys++);
+  folder_.write("a.yaml", text);
+  const std::string all = complaint_about("a.yaml");
+  EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), keys);  // and the missing name
 }
 
 TEST_F(Load, OverridesReachEveryKindOfValue) {
