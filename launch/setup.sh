@@ -26,12 +26,13 @@ set_up() {
 
 has_program() { command -v "$1" >/dev/null; }
 has_header() {
-  printf '#if !__has_include(<%s>)\n#error\n#endif\n' "$1" | g++ -x c++ -fsyntax-only - 2>/dev/null
+  g++ -x c++ -fsyntax-only - 2>/dev/null <<<$'#if !__has_include(<'"$1"$'>)\n#error\n#endif'
 }
 has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
 # Debian's package name, and how to see that what it brings is there, wherever it came from.
 PACKAGES="
+ca-certificates       test -e /etc/ssl/certs/ca-certificates.crt
 g++                   has_program g++
 git                   has_program git
 ccache                has_program ccache
@@ -77,7 +78,7 @@ install_packages() {
   fi
   say "installing system packages: $*"
   "${apt[@]}" update || fail "apt-get update failed; see its message above"
-  "${apt[@]}" install -y --no-install-recommends ca-certificates "$@" ||
+  "${apt[@]}" install -y --no-install-recommends "$@" ||
     fail "apt-get could not install: $*"
 }
 
