@@ -3,6 +3,7 @@
 import glob
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from wf.error import Error
 
 COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 
 
@@ -109,8 +111,8 @@ def read_json_lines(path: Path, columns: Columns) -> Iterator[tuple[str, int]]:
 def parse_record(line: bytes, where: str) -> dict:
     try:
         record = json.loads(line)
-        if b"\\u" in line:
-            json.dumps(record, ensure_ascii=False).encode()  # lone surrogates are not text
+        if SURROGATE.search(line):
+            json.dumps(record, ensure_ascii=False).encode()  # half a pair is not text
     except ValueError as error:
         hint = "" if line.endswith(b"\n") else "; is the file truncated?"
         raise SourceError(f"{where}: not valid JSON: {error}{hint}") from error

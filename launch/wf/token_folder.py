@@ -16,6 +16,10 @@ from wf.tokenizer import sha256_of
 
 FORMAT = "wf-tokens"
 VERSION = 1
+KEYS = {"dtype", "vocab_size", "eos_token_id", "tokens", "documents", "tokenizer_sha256"}
+KEYS |= {"columns", "sources", "shards"}
+SHARD_KEYS = {"tokens_file", "documents_file", "tokens", "documents"}
+SHARD_KEYS |= {"tokens_sha256", "documents_sha256"}
 
 
 class TokenFolder:
@@ -33,9 +37,11 @@ class TokenFolder:
         form = (self.manifest.get("format"), self.manifest.get("version"))
         if form != (FORMAT, VERSION):
             raise Error(f"{path}: format and version are {form}, expected {(FORMAT, VERSION)}")
+        check_keys(path, self.manifest, KEYS)
         self.dtype = np.dtype(self.manifest["dtype"]).newbyteorder("<")
         self.shards = self.manifest["shards"]
         for shard in self.shards:
+            check_keys(path, shard, SHARD_KEYS)
             self.check_size(shard["tokens_file"], shard["tokens"] * self.dtype.itemsize)
             self.check_size(shard["documents_file"], (shard["documents"] + 1) * 8)
 
@@ -91,3 +97,8 @@ class TokenFolder:
         wrong = np.flatnonzero(tokens[offsets[1:] - np.uint64(1)] != self.manifest["eos_token_id"])
         if len(wrong):
             raise Error(f"{path}: document {wrong[0]} does not end in EOS")
+
+
+def check_keys(path: Path, section: dict, keys: set[str]) -> None:
+    if missing := sorted(keys - section.keys()):
+        raise Error(f"{path}: has no {', '.join(missing)}; it is damaged, prepare the data again")

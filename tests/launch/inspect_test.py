@@ -64,6 +64,16 @@ def test_a_manifest_that_does_not_fit_is_named(wf, prepared, key, value, message
     assert message in wf("data", "inspect", prepared, "--verify", expect=1).stderr
 
 
+def test_a_manifest_without_a_key_is_named(wf, prepared):
+    path = prepared / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["shards"][1]["tokens"], manifest["dtype"]
+    path.write_text(json.dumps(manifest))
+    assert "manifest.json: has no dtype;" in wf("data", "inspect", prepared, expect=1).stderr
+    path.write_text(json.dumps({**manifest, "dtype": "uint16"}))
+    assert "manifest.json: has no tokens;" in wf("data", "inspect", prepared, expect=1).stderr
+
+
 def test_not_a_prepared_folder(wf, tmp_path):
     assert "no manifest.json" in wf("data", "inspect", tmp_path, expect=1).stderr
     assert "no such folder" in wf("data", "inspect", tmp_path / "x", expect=1).stderr

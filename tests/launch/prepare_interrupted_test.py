@@ -24,6 +24,14 @@ def arguments(tmp_path, tokenizer_folder) -> list[str]:
 
 def interrupt(arguments: list[str], partial: Path, number: int) -> subprocess.Popen:
     """Starts a preparation, sends the signal once shards are finished, waits for its end."""
+    process = start(arguments, partial)
+    process.send_signal(number)
+    process.wait(timeout=60)
+    return process
+
+
+def start(arguments: list[str], partial: Path) -> subprocess.Popen:
+    """A running preparation that has finished a few shards."""
     process = subprocess.Popen(
         [sys.executable, "-m", "wf", *arguments], stderr=subprocess.PIPE, text=True
     )
@@ -32,8 +40,6 @@ def interrupt(arguments: list[str], partial: Path, number: int) -> subprocess.Po
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    process.send_signal(number)
-    process.wait(timeout=60)
     return process
 
 
@@ -79,26 +85,39 @@ def test_the_same_command_continues(wf, tmp_path, arguments, number, code):
     assert contents(out) == interrupted
 
 
+def test_a_killed_worker_is_an_error_and_the_work_goes_on(wf, tmp_path, arguments):
+    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    process = start(arguments, partial)
+    for worker in workers_of(process.pid):
+        os.kill(worker, signal.SIGKILL)
+    assert process.wait(timeout=60) == 1
+    message = process.stderr.read()
+    assert "encoding processes was killed" in message and "Traceback" not in message
+    assert "continuing after" in wf(*arguments).stdout and out.exists()
+
+
 def test_a_killed_preparation_leaves_no_processes(tmp_path, arguments):
-    process = interrupt(arguments, tmp_path / "out.partial", signal.SIGKILL)
-    marker = str(tmp_path).encode()
+    process = start(arguments, tmp_path / "out.partial")
+    workers = workers_of(process.pid)
+    assert workers
+    process.kill()
+    process.wait()
     deadline = time.monotonic() + 10
-    while children := [pid for pid in running() if descends(pid, process.pid, marker)]:
-        assert time.monotonic() < deadline, children
+    while left := [pid for pid in workers if is_worker(pid)]:
+        assert time.monotonic() < deadline, left
         time.sleep(0.05)
 
 
-def running() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+def workers_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in children if is_worker(int(pid))]
 
 
-def descends(pid: int, parent: int, marker: bytes) -> bool:
-    """multiprocessing names the parent in the command line of what it spawns."""
+def is_worker(pid: int) -> bool:
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # ended meanwhile
         return False
-    return b"spawn_main" in command and f"parent_pid={parent},".encode() in command
 
 
 def test_another_command_does_not_continue_it(wf, tmp_path, arguments):
