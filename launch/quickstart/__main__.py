@@ -10,7 +10,7 @@ from quickstart.corpus import write_corpus
 from quickstart.model_folder import make_model
 from quickstart.program import ProgramFailed, run_program
 from quickstart.sample import write_sample
-from quickstart.stages import make_stages
+from quickstart.stages import Stage, make_stages
 from quickstart.step import Step, Steps
 from quickstart.verdict import judge
 
@@ -63,18 +63,28 @@ def plan(folder: Path, programs: Path) -> list[Step]:
     config = CONFIG.read_text()
     return [
         Step("corpus", "collect text", sys.version, lambda: write_corpus(corpus), whole=True),
-        Step("model", "train a tokenizer", config, lambda: make_model(corpus, config, model), True),
-        program_step("data", "cut the text into tokens", prepare, whole=True),
-        *(
-            program_step(stage.name, stage.what, stage.command(programs, folder), stage.config)
-            for stage in make_stages(folder)
+        Step(
+            "model",
+            "train a tokenizer",
+            config,
+            lambda: make_model(corpus, config, model),
+            whole=True,
         ),
+        Step(
+            "data",
+            "cut the text into tokens",
+            shlex.join(prepare),
+            lambda: run_program(prepare),
+            whole=True,
+        ),
+        *(trainer_step(stage, programs, folder) for stage in make_stages(folder)),
     ]
 
 
-def program_step(name: str, what: str, command: list[str], config="", whole=False) -> Step:
-    recipe = shlex.join(command) + (f"\n{Path(config).read_text()}" if config else "")
-    return Step(name, what, recipe, lambda: run_program(command), whole)
+def trainer_step(stage: Stage, programs: Path, folder: Path) -> Step:
+    command = stage.command(programs, folder)
+    recipe = f"{shlex.join(command)}\n{Path(stage.config).read_text()}"
+    return Step(stage.name, stage.what, recipe, lambda: run_program(command), stage.whole)
 
 
 def conclude(folder: Path, started: float) -> int:

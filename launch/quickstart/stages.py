@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # 1024 tokens a step: small batches learn more from a million tokens than large ones.
-TRAINING = {"batch.rows": 4, "batch.sequence_length": 256, "evaluate.every": 200, "lr.value": 3e-3}
+BATCH = {"batch.rows": 4, "batch.sequence_length": 256}
+TRAINING = BATCH | {"evaluate.every": 200, "lr.value": 3e-3}
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class Stage:
     name: str  # of its config, and of its run folder
     what: str  # for the person who watches
     overrides: dict[str, object]
+    whole: bool = False  # cannot be continued: started again if it was interrupted
 
     @property
     def config(self) -> str:
@@ -42,12 +44,12 @@ def make_stages(folder: Path) -> list[Stage]:
         Stage(
             "stage1",
             "stage 1: insert the norms that ternary layers need",
-            {"model.path": folder / "pretrain"} | data,
+            {"model.path": folder / "pretrain"} | data | BATCH,
         ),
         Stage(
             "stage2",
             "stage 2: train it on with ternary weights",
             {"model.path": folder / "stage1"} | data | TRAINING | {"steps": 900},
         ),
-        Stage("export", "export for transformers", {"model.path": folder / "stage2"}),
+        Stage("export", "export for transformers", {"model.path": folder / "stage2"}, whole=True),
     ]
