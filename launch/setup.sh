@@ -86,7 +86,7 @@ install_packages() {
 
 # An nvcc of LibTorch's own CUDA version, else PyPI's.
 find_nvcc() {
-  NVCC= NEEDS_PYPI_NVCC=no
+  NVCC='' NEEDS_PYPI_NVCC=no
   [[ ${WF_PRESET:-cuda} == cuda ]] || return 0
   local nvcc
   for nvcc in "$(command -v nvcc || true)" /usr/local/cuda/bin/nvcc; do
