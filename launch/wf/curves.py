@@ -122,7 +122,7 @@ def draw_panel(axis: plt.Axes, panel: Panel, runs: list[Metrics]) -> None:
     axis.set_xlabel("optimizer step")
     axis.set_ylabel(panel.unit)
     axis.margins(x=0.02)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.yaxis.set_major_formatter(EngFormatter(sep="") if "second" in panel.unit else "{x:.4g}")
     if panel.limits:

@@ -68,7 +68,10 @@ def find_eos(path: Path, tokenizer: Tokenizer, wanted: str | None) -> int:
 def eos_in(path: Path) -> str | None:
     if not path.is_file():
         return None
-    token = json.loads(path.read_text()).get("eos_token")
+    try:
+        token = json.loads(path.read_text()).get("eos_token")
+    except ValueError as error:
+        raise Error(f"{path}: not valid JSON: {error}") from error
     return token["content"] if isinstance(token, dict) else token
 
 

@@ -107,6 +107,8 @@ def test_unknown_eos(fails, tmp_path, tokenizer_folder):
     alone.write_bytes((tokenizer_folder / "tokenizer.json").read_bytes())
     message = fails(source, tokenizer=alone)
     assert "no file beside it names an eos_token" in message and "<|endoftext|>" in message
+    (tmp_path / "tokenizer_config.json").write_text("{")
+    assert "tokenizer_config.json: not valid JSON" in fails(source, tokenizer=alone)
 
 
 def test_not_a_tokenizer(fails, tmp_path):
