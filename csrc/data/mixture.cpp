@@ -49,7 +49,7 @@ Mixture::Stream& Mixture::stream_of(int64_t row) {
 void Mixture::Stream::advance() {
   if (++row < order.rows(epoch)) return;
   if (epoch == 0)
-    log::say("{}: all {} rows were given, its second epoch begins", corpus.folder().string(), row);
+    log::say("{}: first epoch over (rows: {}), starting again", corpus.folder().string(), row);
   ++epoch;
   row = 0;
 }
