@@ -30,8 +30,7 @@ Attention::Attention(const DecoderConfig& c, Precision precision)
 }
 
 Tensor Attention::forward(const Tensor& x, const ops::RopeTable& rotation,
-                          const ops::DocumentRanges& documents, const Pass& pass,
-                          AttentionTap* tap) {
+                          const ops::DocumentRanges& documents, const Pass& pass, BlockTap* tap) {
   const int64_t rows_b = x.size(0), rows_t = x.size(1);
   const ops::Rows rows =
       ops::prepare_rows(x.flatten(0, 1), pass.activation_quant, precision_.compute);
@@ -46,9 +45,9 @@ Tensor Attention::forward(const Tensor& x, const ops::RopeTable& rotation,
   }
   q = ops::rope(q, rotation);
   k = ops::rope(k, rotation);
-  if (tap) *tap = {q, k, v};
 
   Tensor mixed = ops::causal_attention(q, k, v, documents).reshape({rows_b * rows_t, -1});
+  if (tap) *tap = {q, k, v, mixed, {}};
   mixed = attn_sub_norm ? attn_sub_norm->forward(mixed) : mixed.to(precision_.master);
   const Tensor out =
       o_proj->forward(ops::prepare_rows(mixed, pass.activation_quant, precision_.compute), pass);

@@ -12,9 +12,9 @@ class Attention : public torch::nn::Module {
   Attention(const DecoderConfig& config, Precision precision);
 
   // x [B, T, D] the normalised residual stream in the master dtype -> [B, T, D] compute dtype.
-  // `tap`, when not null, receives q, k, v.
+  // `tap`, when not null, receives q, k, v and o_input.
   torch::Tensor forward(const torch::Tensor& x, const ops::RopeTable& rotation,
-                        const ops::DocumentRanges& documents, const Pass& pass, AttentionTap* tap);
+                        const ops::DocumentRanges& documents, const Pass& pass, BlockTap* tap);
 
   std::shared_ptr<BitLinear> q_proj, k_proj, v_proj, o_proj;
   std::shared_ptr<RmsNorm> q_norm, k_norm;  // null without qk_norm

@@ -18,10 +18,10 @@ Block::Block(const DecoderConfig& c, Precision precision)
 }
 
 Tensor Block::forward(const Tensor& x, const ops::RopeTable& rotation,
-                      const ops::DocumentRanges& documents, const Pass& pass, AttentionTap* tap) {
+                      const ops::DocumentRanges& documents, const Pass& pass, BlockTap* tap) {
   const Tensor middle =
       x + self_attn->forward(input_layernorm->forward(x), rotation, documents, pass, tap);
-  return middle + mlp->forward(post_attention_layernorm->forward(middle), pass);
+  return middle + mlp->forward(post_attention_layernorm->forward(middle), pass, tap);
 }
 
 }  // namespace wf

@@ -11,7 +11,7 @@ class Block : public torch::nn::Module {
 
   // x [B, T, D] compute dtype -> the same.
   torch::Tensor forward(const torch::Tensor& x, const ops::RopeTable& rotation,
-                        const ops::DocumentRanges& documents, const Pass& pass, AttentionTap* tap);
+                        const ops::DocumentRanges& documents, const Pass& pass, BlockTap* tap);
 
   std::shared_ptr<RmsNorm> input_layernorm, post_attention_layernorm;
   std::shared_ptr<Attention> self_attn;

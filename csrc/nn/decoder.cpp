@@ -88,8 +88,8 @@ Trace Decoder::forward(const Batch& batch, const Pass& pass) {
   Tensor x = torch::embedding(embedding_, batch.tokens).to(precision_.compute);
   for (int64_t i = 0; i < config_.num_layers; ++i) {
     Block& block = *blocks_[i];
-    if (contains(pass.taps.attention, i)) {
-      x = block.forward(x, rotation, documents, pass, &trace.attention.emplace_back());
+    if (contains(pass.taps.blocks, i)) {
+      x = block.forward(x, rotation, documents, pass, &trace.blocks.emplace_back());
     } else if (pass.recompute_blocks && torch::GradMode::is_enabled()) {
       x = recompute(
           [&block, rotation, documents, pass](const Tensor& in) {

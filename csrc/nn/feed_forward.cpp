@@ -19,10 +19,11 @@ FeedForward::FeedForward(const DecoderConfig& c, Precision precision)
         "ffn_sub_norm", std::make_shared<RmsNorm>(c.intermediate_size, c.rms_norm_eps, precision));
 }
 
-Tensor FeedForward::forward(const Tensor& x, const Pass& pass) {
+Tensor FeedForward::forward(const Tensor& x, const Pass& pass, BlockTap* tap) {
   const ops::Rows rows =
       ops::prepare_rows(x.flatten(0, 1), pass.activation_quant, precision_.compute);
   Tensor a = ops::gated(gate_proj->forward(rows, pass), up_proj->forward(rows, pass), activation_);
+  if (tap) tap->down_input = a;
   a = ffn_sub_norm ? ffn_sub_norm->forward(a) : a.to(precision_.master);
   return down_proj->forward(ops::prepare_rows(a, pass.activation_quant, precision_.compute), pass)
       .view(x.sizes());

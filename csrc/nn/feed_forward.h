@@ -11,7 +11,8 @@ class FeedForward : public torch::nn::Module {
   FeedForward(const DecoderConfig& config, Precision precision);
 
   // x [B, T, D] the normalised residual stream in the master dtype -> [B, T, D] compute dtype.
-  torch::Tensor forward(const torch::Tensor& x, const Pass& pass);
+  // `tap`, when not null, receives down_input.
+  torch::Tensor forward(const torch::Tensor& x, const Pass& pass, BlockTap* tap);
 
   std::shared_ptr<BitLinear> gate_proj, up_proj, down_proj;
   std::shared_ptr<RmsNorm> ffn_sub_norm;  // null without sub_norm

@@ -9,8 +9,8 @@ namespace wf {
 
 // What a forward should leave behind for a distillation objective; empty for plain training.
 struct Taps {
-  std::vector<int64_t> layers;     // the residual stream after these layers
-  std::vector<int64_t> attention;  // q, k, v of these layers, after q/k-norm and RoPE
+  std::vector<int64_t> layers;  // the residual stream after these layers
+  std::vector<int64_t> blocks;  // what happens inside these layers
 };
 
 struct Pass {
@@ -22,9 +22,12 @@ struct Pass {
       false;  // activation checkpointing: keep each block's input, run it again in backward
 };
 
-struct AttentionTap {
-  torch::Tensor q;     // [B, T, heads, head_dim]
-  torch::Tensor k, v;  // [B, T, kv_heads, head_dim]
+// The inside of one block.
+struct BlockTap {
+  torch::Tensor q;           // [B, T, heads, head_dim], after q/k-norm and RoPE
+  torch::Tensor k, v;        // [B, T, kv_heads, head_dim]
+  torch::Tensor o_input;     // [B·T, heads·head_dim], the heads' outputs before any sub-norm
+  torch::Tensor down_input;  // [B·T, F], act(gate)·up before any sub-norm
 };
 
 // What a forward leaves behind.
@@ -32,7 +35,7 @@ struct Trace {
   torch::Tensor hidden;  // [B, T, D], after the final norm
   torch::Tensor head;    // [V, D]; logits = hidden · headᵀ, taken chunk by chunk by the objective
   std::vector<torch::Tensor> layers;
-  std::vector<AttentionTap> attention;
+  std::vector<BlockTap> blocks;
 };
 
 }  // namespace wf

@@ -21,15 +21,16 @@ Tensor matmul_wide(const Tensor& a, const Tensor& b) {
 
 struct BitMatmul : torch::autograd::Function<BitMatmul> {
   static Tensor forward(AutogradContext* ctx, const Tensor& source, const Tensor& weight,
-                        const Tensor& bias, const Tensor& a, const Tensor& a_scale, const Tensor& b,
-                        const Tensor& b_scale) {
-    ctx->save_for_backward({a, a_scale, b, b_scale});
+                        const std::optional<Tensor>& bias, const Tensor& a,
+                        const std::optional<Tensor>& a_scale, const Tensor& b,
+                        const std::optional<Tensor>& b_scale) {
+    ctx->save_for_backward({a, a_scale.value_or(Tensor()), b, b_scale.value_or(Tensor())});
     ctx->saved_data["source_dtype"] = source.scalar_type();
-    ctx->saved_data["has_bias"] = bias.defined();
+    ctx->saved_data["has_bias"] = bias.has_value();
     Tensor y = matmul_wide(a, b.t());
-    if (a_scale.defined()) y.div_(a_scale);
-    if (b_scale.defined()) y.mul_(b_scale);
-    if (bias.defined()) y.add_(bias);
+    if (a_scale) y.div_(*a_scale);
+    if (b_scale) y.mul_(*b_scale);
+    if (bias) y.add_(*bias);
     return y.to(a.scalar_type());
   }
 
@@ -64,8 +65,9 @@ Columns prepare_columns(const Tensor& weight, double quant, torch::ScalarType co
 
 Tensor bit_matmul(const Rows& rows, const Columns& columns, const Tensor& weight,
                   const Tensor& bias) {
-  return BitMatmul::apply(rows.source, weight, bias, rows.operand, rows.scale, columns.operand,
-                          columns.scale);
+  const auto given = [](const Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
+  return BitMatmul::apply(rows.source, weight, given(bias), rows.operand, given(rows.scale),
+                          columns.operand, given(columns.scale));
 }
 
 }  // namespace wf::ops

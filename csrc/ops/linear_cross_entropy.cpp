@@ -3,6 +3,8 @@
 #include <ATen/OpMathType.h>
 #include <torch/torch.h>
 
+#include "ops/head_gradient.h"
+
 namespace wf::ops {
 
 using torch::Tensor;
@@ -14,39 +16,26 @@ namespace {
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static Tensor forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& master,
                         const Tensor& labels, int64_t valid, int64_t ignore, int64_t chunk_rows,
-                        bool want_grad) {
+                        bool want_gradient) {
     const auto wide = at::toOpMathType(hidden.scalar_type());
     const Tensor head = master.to(hidden.scalar_type());
     const double share = 1.0 / double(std::max<int64_t>(valid, 1));
     Tensor loss = torch::zeros({}, hidden.options().dtype(wide));
-    Tensor dhidden, dhead;
-    if (want_grad) {
-      dhidden = torch::empty_like(hidden);
-      dhead = torch::zeros_like(master);
-    }
+    HeadGradient gradient(hidden, master, want_gradient);
     for (int64_t begin = 0; begin < hidden.size(0); begin += chunk_rows) {
       const int64_t end = std::min(begin + chunk_rows, hidden.size(0));
-      const Tensor x = hidden.slice(0, begin, end);
       const Tensor label = labels.slice(0, begin, end).unsqueeze(1);
       const Tensor keep = label.ne(ignore);
       const Tensor target = label.clamp_min(0);
-      Tensor log_p = at::log_softmax(x.mm(head.t()), -1, wide);
+      Tensor log_p = at::log_softmax(hidden.slice(0, begin, end).mm(head.t()), -1, wide);
       loss.sub_((log_p.gather(1, target) * keep).sum(), share);
-      if (!want_grad) continue;
-      Tensor dlogits =
-          log_p.exp_();  // softmax − onehot, zero on ignored rows, over the number of valid labels
+      if (!gradient.wanted()) continue;
+      // softmax − onehot, zero on ignored rows
+      Tensor dlogits = log_p.exp_();
       dlogits.scatter_add_(1, target, torch::full_like(target, -1, dlogits.options()));
-      dlogits.mul_(keep * share);
-      const Tensor narrow = dlogits.to(hidden.scalar_type());
-      dhidden.slice(0, begin, end).copy_(narrow.mm(head));
-      if (master.scalar_type() == hidden.scalar_type())
-        dhead.addmm_(narrow.t(), x);
-      else if (hidden.is_cuda())
-        dhead.add_(at::mm(narrow.t(), x, master.scalar_type()));
-      else
-        dhead.addmm_(narrow.t().to(master.scalar_type()), x.to(master.scalar_type()));
+      gradient.add(dlogits.mul_(keep * share), hidden, head, begin);
     }
-    ctx->save_for_backward({dhidden, dhead});
+    ctx->save_for_backward({gradient.hidden_gradient, gradient.head_gradient});
     return loss;
   }
 
@@ -61,10 +50,10 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
 
 Tensor linear_cross_entropy(const Tensor& hidden, const Tensor& head, const Tensor& labels,
                             int64_t valid, int64_t ignore, int64_t chunk_rows) {
-  // GradMode is off inside forward, so whether a gradient is wanted is decided here.
-  const bool want_grad =
+  // Gradients are off inside forward, so whether one is wanted is decided here.
+  const bool want =
       torch::GradMode::is_enabled() && (hidden.requires_grad() || head.requires_grad());
-  return LinearCrossEntropy::apply(hidden, head, labels, valid, ignore, chunk_rows, want_grad);
+  return LinearCrossEntropy::apply(hidden, head, labels, valid, ignore, chunk_rows, want);
 }
 
 }  // namespace wf::ops

@@ -2,6 +2,9 @@
 
 #include <torch/torch.h>
 
+#include <cmath>
+#include <limits>
+
 #include "base/error.h"
 
 namespace wf::ops {
@@ -29,17 +32,15 @@ Tensor master_from_codes(const Tensor& codes, const Tensor& scale) {
   const Tensor t = codes.to(torch::kFloat);
   const double nonzeros = t.abs().sum(torch::kDouble).item<double>();
   if (nonzeros == 0) return t;  // an all-zero matrix has no scale to keep: absmean gives the floor
-  const double share = nonzeros / double(t.numel());
-  const float target = scale.item<float>();
-  // fp32 rounding of T·Δ/p, averaged again, may miss Δ by an ulp: walk to the value that returns
-  // it.
-  float value = float(double(target) / share);
-  for (int step = 0; step < 4; ++step) {
-    const float back = float(double(value) * nonzeros / double(t.numel()));
-    if (back == target) break;
-    value = std::nextafter(value, back < target ? std::numeric_limits<float>::infinity() : 0.0F);
-  }
-  return t * value;
+  // |W| must sum to Δ·numel. No single fp32 magnitude may do that (above a power of two Δ/p has
+  // coarser steps than Δ), so the first `raised` non-zeros take the next fp32 value up.
+  const double sum = double(scale.item<float>()) * double(t.numel());
+  float low = float(sum / nonzeros);
+  if (double(low) * nonzeros > sum) low = std::nextafter(low, 0.0F);
+  const float high = std::nextafter(low, std::numeric_limits<float>::infinity());
+  const double raised = std::round((sum - double(low) * nonzeros) / (double(high) - double(low)));
+  const Tensor order = t.abs().flatten().cumsum(0, torch::kLong).view_as(t);
+  return t * torch::where(order <= int64_t(raised), high, low).to(torch::kFloat);
 }
 
 }  // namespace wf::ops

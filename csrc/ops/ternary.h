@@ -17,8 +17,8 @@ torch::Tensor absmean(const torch::Tensor& weight);
 Ternary ternarize(const torch::Tensor& weight);
 
 // A weight whose absmean returns exactly these codes and this scale: W = T·Δ/p, p the share of
-// non-zeros (T·Δ itself would come back with 0.69 Δ). codes [out, in] of any dtype, scale 0-dim;
-// fp32 result.
+// non-zeros, within an ulp (T·Δ itself would come back with 0.69 Δ). codes [out, in] of any dtype,
+// scale 0-dim; fp32 result.
 torch::Tensor master_from_codes(const torch::Tensor& codes, const torch::Tensor& scale);
 
 }  // namespace wf::ops

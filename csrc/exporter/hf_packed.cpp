@@ -1,0 +1,44 @@
+#include "exporter/hf_packed.h"
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "exporter/modeling_file.h"
+#include "io/hf_folder.h"
+#include "io/json.h"
+#include "model/family.h"
+#include "model/hf_config.h"
+#include "model/packed_codes.h"
+#include "ops/ternary.h"
+
+namespace wf {
+
+void HfPacked::write(const Exported& exported, const std::filesystem::path& folder) {
+  refuse_blends(exported);
+  if (trained_quant(exported.config).weights != 1)
+    fail(
+        "hf_packed stores ternary codes, and this model was not trained to have any: use "
+        "hf_latent");
+  write_folder(folder, [&](const std::filesystem::path& out) {
+    std::vector<NamedTensor> weights;
+    for (const auto& parameter : exported.model.trained_parameters()) {
+      if (parameter.role != Role::kLinear) {
+        weights.push_back({parameter.name, parameter.value.detach().to(torch::kFloat)});
+        continue;
+      }
+      const ops::Ternary ternary = ops::ternarize(parameter.value);
+      weights.push_back({parameter.name, pack_codes(ternary.codes)});
+      weights.push_back({parameter.name + "_scale", ternary.scale.to(torch::kFloat).reshape({1})});
+    }
+    write_hf_weights(out, weights);
+    const auto config =
+        hf_config(exported.model.config(), exported.config, Quantization::kPacked, 1, 1);
+    write_json(out / "config.json", config);
+    copy_companions(exported.companions_from, out);
+    if (has_own_class(config))
+      write_text(out / kModelingFileName, modeling_file(base_model_type(config)));
+  });
+}
+
+}  // namespace wf

@@ -1,0 +1,96 @@
+#include "train/run_folder.h"
+
+#include <torch/torch.h>
+
+#include <array>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace wf {
+
+namespace fs = std::filesystem;
+
+fs::path find_model_folder(const fs::path& path) {
+  if (fs::exists(path / "config.json")) return path;
+  if (!fs::is_directory(path))
+    fail("{}: no such folder; model.path names a Hugging Face folder or a run folder",
+         path.string());
+  const auto saved = list_checkpoints(path);
+  if (saved.empty())
+    fail(
+        "{}: neither a model folder (no config.json) nor a run folder with checkpoints: has the "
+        "earlier stage finished?",
+        path.string());
+  verify_checkpoint(saved.back().folder);
+  return saved.back().folder;
+}
+
+std::vector<NamedTensor> named_weights(const Decoder& model) {
+  std::vector<NamedTensor> all;
+  for (const auto& parameter : model.trained_parameters())
+    all.push_back({parameter.name, parameter.value.detach()});
+  return all;
+}
+
+DataShape data_shape(const RunConfig& config, const Decoder& model,
+                     const ParallelContext& parallel) {
+  return {.batch_size = config.batch.rows,
+          .sequence_length = config.batch.sequence_length,
+          .rank = parallel.rank(),
+          .size = parallel.size(),
+          .vocab_size = model.config().vocab_size};
+}
+
+RunFolder::RunFolder(const RunConfig& config, ParallelContext& parallel)
+    : config_(config), parallel_(parallel), path_(fs::path(config.folder) / config.name) {
+  if (parallel.rank() == 0) {
+    fs::create_directories(path_);
+    lock_ =
+        std::make_unique<FileLock>(path_ / "lock", fmt::format("run folder {}", path_.string()));
+  }
+  parallel.barrier();
+}
+
+std::optional<SavedCheckpoint> RunFolder::newest() const {
+  torch::Tensor step = torch::full({1}, -1, torch::kLong);
+  if (parallel_.rank() == 0)
+    if (const auto found = newest_checkpoint(path_)) step.fill_(found->step);
+  step = step.to(parallel_.device());
+  parallel_.broadcast(step, 0);
+  for (const auto& saved : list_checkpoints(path_))
+    if (saved.step == step.item<int64_t>()) return saved;
+  return std::nullopt;
+}
+
+void RunFolder::check_same_run(const SavedCheckpoint& checkpoint) const {
+  // What makes the rest of the run another run. Other keys (log, checkpoint, evaluate, ...) may
+  // change.
+  static constexpr std::array kFixed = {"stage", "model.",     "data.",          "batch.",
+                                        "seed",  "objective.", "optimizer.kind", "compute"};
+  const fs::path file = checkpoint.folder / "run.yaml";
+  const auto before = config::parse<RunConfig>(read_text(file), file.string());
+  std::string refused;
+  for (const auto& change : config::changes(before, config_)) {
+    log::say("changed since {}: {}", checkpoint.folder.filename().string(), change.str());
+    for (const std::string_view key : kFixed)
+      if (std::string_view(change.key).starts_with(key)) refused += "\n  " + change.str();
+  }
+  if (!refused.empty())
+    fail(
+        "{}: this run cannot be continued with a changed{}\nundo the change, or give the new run "
+        "another name",
+        path_.string(), refused);
+}
+
+void RunFolder::save(Checkpoint checkpoint) {
+  if (parallel_.rank() == 0) {
+    checkpoint.run_yaml = config::print_config(config_);
+    const auto saved = save_checkpoint(path_, checkpoint);
+    log::say("saved {}", saved.folder.string());
+    apply_retention(path_, config_.checkpoint.retention);
+  }
+  parallel_.barrier();
+}
+
+}  // namespace wf
