@@ -1,0 +1,35 @@
+// The activation quantiser, in the one spelling that every kernel uses:
+//   a = max(max|x_row|, 1e-5),  s = 127 / a (IEEE),  code = rint_even(fl(x * s)) in [-127, 127].
+#pragma once
+
+#include <stdint.h>
+
+#include "device/row_reduce.cuh"
+
+namespace wf::kernels {
+
+__device__ __forceinline__ float quantize_scale(float largest) {
+  return __fdiv_rn(127.0f, max_or_nan(largest, 1e-5f));
+}
+
+// rint_even(t) in the low byte. Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in
+// the low bits in two's complement: exact for |t| < 2^22.
+__device__ __forceinline__ uint32_t round_to_code(float t) {
+  return __float_as_uint(__fadd_rn(t, 12582912.0f));
+}
+
+// |x * s| <= 127 up to rounding, so no clamp is needed.
+__device__ __forceinline__ uint32_t quantize(float x, float s) {
+  return round_to_code(__fmul_rn(x, s));
+}
+
+__device__ __forceinline__ uint32_t pack_codes(uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+  return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
+}
+
+__device__ __forceinline__ uint2 quantize_vector(const float* x, float s) {
+  return {pack_codes(quantize(x[0], s), quantize(x[1], s), quantize(x[2], s), quantize(x[3], s)),
+          pack_codes(quantize(x[4], s), quantize(x[5], s), quantize(x[6], s), quantize(x[7], s))};
+}
+
+}  // namespace wf::kernels

@@ -1,0 +1,37 @@
+// Ternary codes of many weight matrices in three launches, once per optimizer step.
+//
+//   delta = max(sum |w| / count, 1e-5)            fp32; the sum in fp64, in a fixed order
+//   code  = clamp(rint_even(w * (1 / delta)), -1, 1)   fp32, 1 / delta an IEEE division
+//
+// and, for int8 data in general, the transpose.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <stdint.h>
+
+namespace wf::kernels {
+
+// One logical matrix: its own delta. rows and columns are multiples of 16; pointers device memory,
+// 16-byte aligned. codes_transposed and packed may be null.
+struct TernaryMatrix {
+  const float* weight;       // [rows, columns], full precision
+  int8_t* codes;             // [rows, columns], -1, 0, 1
+  int8_t* codes_transposed;  // [columns, rows]
+  uint8_t* packed;           // [rows, columns / 4], code j of four at bits 2j as code + 1
+  float* delta;              // one value
+  int rows, columns;
+  int first_tile;            // filled by plan_ternarize
+};
+
+// Fills first_tile on the host; returns the number of tiles, or 0 when a matrix has a bad shape.
+// The list must then be copied to the device, where ternarize() reads it.
+int plan_ternarize(TernaryMatrix* matrices, int count);
+
+// matrices: device copy of the planned list. partial: device memory for `tiles` doubles.
+cudaError_t ternarize(const TernaryMatrix* matrices, int count, int tiles, double* partial,
+                      cudaStream_t stream);
+
+// out [columns, rows] = in [rows, columns]^T; multiples of 16.
+cudaError_t transpose_s8(const int8_t* in, int8_t* out, int rows, int columns, cudaStream_t stream);
+
+}  // namespace wf::kernels
