@@ -2,6 +2,7 @@
 #pragma once
 #include <torch/types.h>
 
+#include <chrono>
 #include <memory>
 
 #include "base/environment.h"
@@ -9,7 +10,9 @@
 namespace wf {
 
 // Every collective returns when its result may be used by later work on the current stream, and
-// throws wf::Error when a peer is gone or the time-out passes.
+// throws wf::Error when a peer is gone or the time-out passes. (With NCCL a collective is still
+// running when it returns: there the error comes from a watchdog thread, which ends the process.)
+// Every rank calls the same collectives in the same order, with contiguous tensors of one shape.
 class ParallelContext {
  public:
   virtual ~ParallelContext() = default;
@@ -25,7 +28,9 @@ class ParallelContext {
 };
 
 // Single when the environment names one process, C10d (NCCL on GPUs, Gloo on CPUs) otherwise.
-std::unique_ptr<ParallelContext> make_parallel_context(const Environment& environment,
-                                                       torch::Device device);
+// `timeout` holds for joining and for every collective.
+std::unique_ptr<ParallelContext> make_parallel_context(
+    const Environment& environment, torch::Device device,
+    std::chrono::milliseconds timeout = std::chrono::minutes(10));
 
 }  // namespace wf
