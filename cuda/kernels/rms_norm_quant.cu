@@ -1,0 +1,173 @@
+// See rms_norm_quant.h for the formula. A row lives in the registers of 32 to 256 threads; each input
+// is read once and each output written once.
+#include "kernels/rms_norm_quant.h"
+
+#include "device/bf16.cuh"
+#include "device/glu.cuh"
+#include "device/quantize.cuh"
+#include "device/row_reduce.cuh"
+#include "device/row_shape.h"
+
+namespace wf::kernels {
+namespace {
+
+// Sources: load() fetches what eight elements of h need, expand() computes them.
+struct Plain {
+  const __nv_bfloat16* x;
+  int width;
+
+  struct Raw {
+    uint4 x;
+  };
+  __device__ Raw load(size_t row, int column) const {
+    return {load_vector(x + row * width + column)};
+  }
+  __device__ void expand(const Raw& raw, size_t, int, float (&h)[8]) const { unpack_bf16(raw.x, h); }
+};
+
+struct Added {
+  const __nv_bfloat16* x;
+  const __nv_bfloat16* delta;
+  __nv_bfloat16* sum;
+  int width;
+
+  struct Raw {
+    uint4 x, delta;
+  };
+  __device__ Raw load(size_t row, int column) const {
+    const size_t at = row * width + column;
+    return {load_vector(x + at), load_vector(delta + at)};
+  }
+  __device__ void expand(const Raw& raw, size_t row, int column, float (&h)[8]) const {
+    float delta[8];
+    unpack_bf16(raw.x, h);
+    unpack_bf16(raw.delta, delta);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) h[i] = __fadd_rn(h[i], delta[i]);
+    const uint4 rounded = pack_bf16(h);
+    store_vector(sum + row * width + column, rounded);
+    unpack_bf16(rounded, h);
+  }
+};
+
+template <class Activation>
+struct Glu {
+  const __nv_bfloat16* gate_up;
+  int width;
+
+  struct Raw {
+    uint4 gate, up;
+  };
+  __device__ Raw load(size_t row, int column) const {
+    const __nv_bfloat16* at = gate_up + 2 * row * width + column;
+    return {load_vector(at), load_vector(at + width)};
+  }
+  __device__ void expand(const Raw& raw, size_t, int, float (&h)[8]) const {
+    float up[8];
+    unpack_bf16(raw.gate, h);
+    unpack_bf16(raw.up, up);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) h[i] = __fmul_rn(Activation::value(h[i]), up[i]);
+  }
+};
+
+// A block walks over the rows; the next row's loads are in flight while it works on this one.
+template <class Shape, class Source>
+__global__ void __launch_bounds__(kBlockThreads, Shape::kBlocksPerSm)
+    rms_norm_quant_kernel(Source source, const float* __restrict__ gain, float eps,
+                          int8_t* __restrict__ q, float* __restrict__ scale,
+                          float* __restrict__ rstd_out, int rows, int width) {
+  constexpr int kThreads = Shape::kThreads, kVectors = Shape::kVectors;
+  __shared__ float exchange[2][kBlockThreads / 32];
+  const int thread = threadIdx.x % kThreads;
+  const auto column = [&](int v) { return (v * kThreads + thread) * 8; };
+  typename Source::Raw raw[kVectors];
+  const auto fetch = [&](int row) {
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      if (row < rows && column(v) < width) raw[v] = source.load(row, column(v));
+    }
+  };
+
+  const int step = gridDim.x * Shape::kRows;
+  int row = blockIdx.x * Shape::kRows + threadIdx.x / kThreads;
+  fetch(row);
+  for (int first = blockIdx.x * Shape::kRows; first < rows; first += step, row += step) {
+    float h[kVectors][8];
+    float squares = 0;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      if (row < rows && column(v) < width) {
+        source.expand(raw[v], row, column(v), h[v]);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) squares = fmaf(h[v][i], h[v][i], squares);
+      }
+    }
+    fetch(row + step);
+    squares = row_reduce<Sum, kThreads>(squares, exchange[0]);
+    const float mean = __fdiv_rn(squares, static_cast<float>(width));
+    const float rstd = __frcp_rn(__fsqrt_rn(__fadd_rn(mean, eps)));
+
+    float largest = 0;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      if (row < rows && column(v) < width) {
+        const float4 low = *reinterpret_cast<const float4*>(gain + column(v));
+        const float4 high = *reinterpret_cast<const float4*>(gain + column(v) + 4);
+        const float g[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+          h[v][i] = __fmul_rn(__fmul_rn(h[v][i], rstd), g[i]);
+          largest = max_or_nan(largest, fabsf(h[v][i]));
+        }
+      }
+    }
+    largest = row_reduce<Max, kThreads>(largest, exchange[1]);
+    const float s = quantize_scale(largest);
+    if (row < rows && thread == 0) {
+      scale[row] = s;
+      rstd_out[row] = rstd;
+    }
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      if (row < rows && column(v) < width) {
+        *reinterpret_cast<uint2*>(q + static_cast<size_t>(row) * width + column(v)) =
+            quantize_vector(h[v], s);
+      }
+    }
+  }
+}
+
+template <class Source>
+cudaError_t launch(const Source& source, const float* gain, float eps, int8_t* q, float* scale,
+                   float* rstd, int rows, int width, cudaStream_t stream) {
+  return with_row_shape(rows, width, [&](auto shape, int blocks) {
+    using Shape = decltype(shape);
+    rms_norm_quant_kernel<Shape><<<blocks, kBlockThreads, 0, stream>>>(
+        source, gain, eps, q, scale, rstd, rows, width);
+  });
+}
+
+}  // namespace
+
+cudaError_t add_rms_norm_quant(const __nv_bfloat16* x, const __nv_bfloat16* delta,
+                               const float* gain, float eps, __nv_bfloat16* sum, int8_t* q,
+                               float* scale, float* rstd, int rows, int width,
+                               cudaStream_t stream) {
+  return launch(Added{x, delta, sum, width}, gain, eps, q, scale, rstd, rows, width, stream);
+}
+
+cudaError_t rms_norm_quant(const __nv_bfloat16* x, const float* gain, float eps, int8_t* q,
+                           float* scale, float* rstd, int rows, int width, cudaStream_t stream) {
+  return launch(Plain{x, width}, gain, eps, q, scale, rstd, rows, width, stream);
+}
+
+cudaError_t glu_norm_quant(const __nv_bfloat16* gate_up, GluActivation activation,
+                           const float* gain, float eps, int8_t* q, float* scale, float* rstd,
+                           int rows, int width, cudaStream_t stream) {
+  return activation == GluActivation::kSilu
+             ? launch(Glu<Silu>{gate_up, width}, gain, eps, q, scale, rstd, rows, width, stream)
+             : launch(Glu<Relu2>{gate_up, width}, gain, eps, q, scale, rstd, rows, width, stream);
+}
+
+}  // namespace wf::kernels
