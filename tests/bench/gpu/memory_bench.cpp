@@ -1,0 +1,157 @@
+// Memory-bound kernels at the widths of the three models: bytes that must move over the time taken,
+// as a share of the rate of a large copy, and of a copy of just as many bytes, measured in the same
+// run. Buffers rotate over 3 GB.
+#include <functional>
+#include <string>
+
+#include "kernels/quantize_gradient.h"
+#include "kernels/rms_norm_quant.h"
+#include "kernels/ternarize.h"
+#include "timing.h"
+
+namespace {
+
+using namespace wf::bench;
+using namespace wf::kernels;
+
+class Bench {
+ public:
+  Bench() : copy_(copy_rate(timer_)) {
+    print_card();
+    std::printf("copy rate %.2f TB/s (read + written)\n\n", copy_ * 1e-12);
+    std::printf("| kernel | shape | MB | us | TB/s | of large copy | of same-size copy |\n");
+    std::printf("|---|---|---|---|---|---|---|\n");
+    check(cudaMalloc(reinterpret_cast<void**>(&pool_), kPool));
+    void* noise = random_memory(kPool, [](uint64_t word) {  // bf16 values of size about 1
+      return (word & 0x8fff8fff8fff8fffull) | 0x3000300030003000ull;
+    });
+    check(cudaMemcpy(pool_, noise, kPool, cudaMemcpyDeviceToDevice));
+    check(cudaFree(noise));
+  }
+
+  // bytes: read + written by one call. run(base): base is 256-byte aligned memory of its own.
+  void row(const std::string& kernel, const std::string& shape, size_t bytes, size_t footprint,
+           const std::function<cudaError_t(char*)>& run) {
+    footprint = (footprint + 255) / 256 * 256;
+    const size_t sets = std::max<size_t>(1, kPool / footprint);
+    const double ms = timer_.median(
+        [&](int i) { check(run(pool_ + i % sets * footprint)); }, 11, 6);
+    const size_t copied = std::min(bytes, footprint) / 512 * 256;  // read, and as many written
+    const double copy_ms = timer_.median(
+        [&](int i) {
+          char* base = pool_ + i % sets * footprint;
+          check(cudaMemcpyAsync(base + copied, base, copied, cudaMemcpyDeviceToDevice));
+        },
+        7, 3) * bytes / (2.0 * copied);
+    const double rate = bytes / ms * 1e3;
+    std::printf("| %s | %s | %.1f | %.1f | %.2f | %.0f %% | %.0f %% |\n", kernel.c_str(),
+                shape.c_str(), bytes * 1e-6, ms * 1e3, rate * 1e-12, 100 * rate / copy_,
+                100 * copy_ms / ms);
+    std::fflush(stdout);
+  }
+
+  Timer timer_;
+  double copy_;
+  char* pool_ = nullptr;
+  static constexpr size_t kPool = 3ull << 30;
+};
+
+std::string shape(int rows, int width) { return std::to_string(rows) + " x " + std::to_string(width); }
+
+__nv_bfloat16* bf16(char* p) { return reinterpret_cast<__nv_bfloat16*>(p); }
+
+// All ternary matrices of a model in one call: W read twice, codes and their transpose written.
+void bench_ternarize(Bench& bench) {
+  struct Model {
+    const char* name;
+    int layers, hidden, ffn, q, kv;
+  };
+  for (Model s : {Model{"SmolLM2-135M", 30, 576, 1536, 576, 192},
+                  Model{"Qwen3-0.6B", 28, 1024, 3072, 2048, 1024}}) {
+    size_t weights = 0;
+    std::vector<TernaryMatrix> list;
+    for (int layer = 0; layer < s.layers; ++layer) {
+      for (auto [rows, columns] :
+           {std::pair{s.q, s.hidden}, {s.kv, s.hidden}, {s.kv, s.hidden}, {s.hidden, s.q},
+            {s.ffn, s.hidden}, {s.ffn, s.hidden}, {s.hidden, s.ffn}}) {
+        TernaryMatrix m = {};
+        m.rows = rows;
+        m.columns = columns;
+        list.push_back(m);
+        weights += static_cast<size_t>(rows) * columns;
+      }
+    }
+    float* deltas;
+    check(cudaMalloc(reinterpret_cast<void**>(&deltas), list.size() * 4));
+    size_t at = 0;
+    for (size_t i = 0; i < list.size(); ++i) {
+      list[i].weight = reinterpret_cast<const float*>(bench.pool_) + at;
+      list[i].codes = reinterpret_cast<int8_t*>(bench.pool_ + 4 * weights + at);
+      list[i].codes_transposed = reinterpret_cast<int8_t*>(bench.pool_ + 5 * weights + at);
+      list[i].delta = deltas + i;
+      at += static_cast<size_t>(list[i].rows) * list[i].columns;
+    }
+    const int count = static_cast<int>(list.size()), tiles = plan_ternarize(list.data(), count);
+    TernaryMatrix* device_list;
+    double* partial;
+    check(cudaMalloc(reinterpret_cast<void**>(&device_list), count * sizeof(TernaryMatrix)));
+    check(cudaMalloc(reinterpret_cast<void**>(&partial), tiles * sizeof(double)));
+    check(cudaMemcpy(device_list, list.data(), count * sizeof(TernaryMatrix), cudaMemcpyHostToDevice));
+    bench.row("ternarize", s.name, 10 * weights, Bench::kPool, [=](char*) {
+      return ternarize(device_list, count, tiles, partial, 0);
+    });
+  }
+}
+
+}  // namespace
+
+int main() {
+  Bench bench;
+  std::vector<float> ones(1 << 16, 1.0f);
+  float *gain, *scale, *rstd;
+  check(cudaMalloc(reinterpret_cast<void**>(&gain), ones.size() * 4));
+  check(cudaMemcpy(gain, ones.data(), ones.size() * 4, cudaMemcpyHostToDevice));
+  check(cudaMalloc(reinterpret_cast<void**>(&scale), 1 << 20));
+  check(cudaMalloc(reinterpret_cast<void**>(&rstd), 1 << 20));
+  uint32_t* step;
+  check(cudaMalloc(reinterpret_cast<void**>(&step), 4));
+  check(cudaMemset(step, 0, 4));
+  bench_ternarize(bench);
+  for (size_t rows : {16384, 65536}) {
+    for (size_t width : {576, 1024, 2560}) {
+      const size_t n = rows * width;
+      bench.row("add_rms_norm_quant", shape(rows, width), 7 * n, 7 * n, [=](char* p) {
+        return add_rms_norm_quant(bf16(p), bf16(p + 2 * n), gain, 1e-6f, bf16(p + 4 * n),
+                                  reinterpret_cast<int8_t*>(p + 6 * n), scale, rstd, rows, width, 0);
+      });
+      bench.row("rms_norm_quant", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
+        return rms_norm_quant(bf16(p), gain, 1e-6f, reinterpret_cast<int8_t*>(p + 2 * n), scale,
+                              rstd, rows, width, 0);
+      });
+    }
+    for (size_t width : {576, 960, 1024, 2560, 3072, 6144, 13824}) {
+      const size_t n = rows * width;
+      bench.row("quantize_gradient_rows", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
+        return quantize_gradient_rows(bf16(p), {}, {1, step, 0}, reinterpret_cast<int8_t*>(p + 2 * n),
+                                      scale, rows, width, 0);
+      });
+    }
+    for (size_t width : {576, 1536, 2560}) {
+      const size_t n = rows * width;
+      bench.row("transpose_s8", shape(rows, width), 2 * n, 2 * n, [=](char* p) {
+        return transpose_s8(reinterpret_cast<int8_t*>(p), reinterpret_cast<int8_t*>(p + n), rows,
+                            width, 0);
+      });
+    }
+    for (size_t width : {1536, 3072, 6912}) {
+      const size_t n = rows * width;
+      const auto activation = width == 6912 ? GluActivation::kRelu2 : GluActivation::kSilu;
+      bench.row(width == 6912 ? "glu_norm_quant relu2" : "glu_norm_quant silu", shape(rows, width),
+                5 * n, 5 * n, [=](char* p) {
+                  return glu_norm_quant(bf16(p), activation, gain, 1e-6f,
+                                        reinterpret_cast<int8_t*>(p + 4 * n), scale, rstd, rows,
+                                        width, 0);
+                });
+    }
+  }
+}
