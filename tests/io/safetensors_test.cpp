@@ -1,6 +1,7 @@
 #include "io/safetensors.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <torch/torch.h>
 
 #include <fstream>
@@ -129,6 +130,21 @@ TEST(Safetensors, CopiesTensorsThatLieUnaligned) {
   EXPECT_TRUE(torch::equal(file.tensor("b"), torch::full({2}, 0x01010101, torch::kInt32)));
 }
 
+// Eight tensors of 32 MiB that each need a copy to become contiguous.
+TEST(Safetensors, WritesWithOneTensorCopiedAtATime) {
+  const auto peak_mib = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_maxrss / 1024;
+  };
+  const TemporaryFolder folder;
+  std::vector<NamedTensor> tensors;
+  for (int i = 0; i < 8; ++i) tensors.push_back({std::to_string(i), torch::ones({4096, 2048}).t()});
+  const auto before = peak_mib();
+  write_safetensors(folder / "f", tensors);
+  EXPECT_LE(peak_mib() - before, 64 + 16);
+}
+
 TEST(Safetensors, NamesAMissingTensor) {
   const TemporaryFolder folder;
   write_safetensors(folder / "f", {{"a", torch::ones(1)}});
@@ -138,18 +154,13 @@ TEST(Safetensors, NamesAMissingTensor) {
 TEST(Safetensors, RefusesToWriteANameTwice) {
   const TemporaryFolder folder;
   expect_error(
-      [&] {
-        write_safetensors(folder / "f", {{"a", torch::ones(1)}, {"a", torch::ones(2)}});
-      },
+      [&] { write_safetensors(folder / "f", {{"a", torch::ones(1)}, {"a", torch::ones(2)}}); },
       {"two tensors are named 'a'"});
 }
 
 TEST(Safetensors, SaysWhenTheDiskIsFull) {
-  expect_error(
-      [] {
-        write_safetensors("/dev/full", {{"a", torch::ones(100)}});
-      },
-      {"/dev/full: cannot write", "No space left"});
+  expect_error([] { write_safetensors("/dev/full", {{"a", torch::ones(100)}}); },
+               {"/dev/full: cannot write", "No space left"});
 }
 
 TEST(Safetensors, RefusesAFileCutAnywhere) {
