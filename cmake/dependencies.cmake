@@ -17,8 +17,9 @@ add_library(torch INTERFACE)
 target_include_directories(torch SYSTEM INTERFACE
   ${TORCH_ROOT}/include ${TORCH_ROOT}/include/torch/csrc/api/include)
 target_link_directories(torch INTERFACE ${TORCH_ROOT}/lib)
-# torch_cuda registers the GPU kernels by being loaded, which --as-needed would prevent.
-target_link_libraries(torch INTERFACE -Wl,--no-as-needed torch torch_cpu c10)
+# torch_cuda, which wf_parallel adds, registers the GPU kernels by being loaded, and --as-needed would drop it.
+# libstdc++ comes first: libtorch exports a std::filesystem of its own that must not stand in for it.
+target_link_libraries(torch INTERFACE -Wl,--no-as-needed stdc++ torch_cpu c10)
 target_link_options(torch INTERFACE -Wl,-rpath,${TORCH_ROOT}/lib -Wl,--allow-shlib-undefined)
 
 # fmt: the headers that the wheel ships, used header-only, without showing the rest of Torch.

@@ -1,5 +1,7 @@
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wall> $<$<COMPILE_LANGUAGE:CXX>:-Wextra>
                     $<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter>
+                    # GCC 12 sees uninitialised members in aggregates that have initialisers.
+                    $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>
                     # No contraction into FMA: the ternary formulas are specified operation by operation.
                     $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>
                     # Lets ccache see through a precompiled header.
@@ -34,6 +36,9 @@ target_link_libraries(wf_torch_header PUBLIC torch)
 target_precompile_headers(wf_torch_header PRIVATE <torch/torch.h>)
 function(wf_precompiled_torch target)
   target_precompile_headers(${target} REUSE_FROM wf_torch_header)
+  # An executable would be compiled with -fPIE and could not use a header compiled with -fPIC.
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
 endfunction()
 
 # wf_program(name): csrc/app/<name>.cpp, put at the top of the build folder.
@@ -56,6 +61,10 @@ function(wf_tests name)
   add_executable(${name}_tests ${sources})
   target_include_directories(${name}_tests PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(${name}_tests PRIVATE wf_${name} GTest::gtest GTest::gtest_main)
+  get_target_property(linked wf_${name} LINK_LIBRARIES)
+  if("torch" IN_LIST linked)
+    wf_precompiled_torch(${name}_tests)
+  endif()
   target_compile_definitions(${name}_tests PRIVATE WF_PYTHON="${Python3_EXECUTABLE}"
                              WF_SOURCE_DIR="${CMAKE_SOURCE_DIR}" WF_BINARY_DIR="${CMAKE_BINARY_DIR}")
   gtest_discover_tests(${name}_tests DISCOVERY_MODE PRE_TEST PROPERTIES TIMEOUT 600 LABELS ${name})

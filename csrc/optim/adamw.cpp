@@ -34,6 +34,8 @@ void AdamW::step(double lr) {
     at::_fused_adamw_(values, gradients, exp_avgs, exp_avg_sqs, /*max_exp_avg_sqs=*/{}, steps,
                       lr * lr_multiplier, config_.beta1, config_.beta2, weight_decay, config_.eps,
                       /*amsgrad=*/false, /*maximize=*/false);
+    // The fused kernel does not: without it, whoever prepared a weight would keep the old one.
+    for (const auto& value : values) torch::autograd::impl::bump_version(value);
   }
 }
 

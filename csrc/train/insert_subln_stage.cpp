@@ -8,6 +8,7 @@
 #include "model/load.h"
 #include "train/calibrate.h"
 #include "train/evaluate.h"
+#include "train/metrics.h"
 #include "train/run_folder.h"
 #include "train/stage.h"
 #include "train/target.h"
@@ -35,7 +36,7 @@ Outcome insert_subln_stage(const StageInput& input) {
 
   const DataShape shape = data_shape(config, *student, input.parallel);
   const bool calibrate = insert && config.insert.gains == Gains::kCalibrated;
-  std::unique_ptr<DataSource> data = calibrate ? config.data.build(shape) : nullptr;
+  std::unique_ptr<DataSource> data = calibrate ? config.data->build(shape) : nullptr;
   std::optional<HeldOut> held_out;
   if (!config.evaluate.path.empty()) {
     held_out.emplace(config.evaluate.path, config.evaluate.tokens, shape);

@@ -128,7 +128,7 @@ struct LogConfig {
 
 struct CheckpointConfig {
   int64_t every = 500;
-  Retention retention;
+  Retention::Config retention;
   static constexpr auto fields() {
     using C = CheckpointConfig;
     return config::fields<C>(
@@ -165,7 +165,7 @@ struct RunConfig {
   ComputeKind compute = ComputeKind::kAuto;
   int64_t seed = 1;
   ModelConfig model;
-  config::Choice<data_sources> data;
+  std::optional<config::Choice<data_sources>> data;
   BatchConfig batch;
   int64_t steps = 1000;
   Schedule lr = {.kind = Schedule::Kind::kCosine, .value = 1e-3, .warmup_steps = 50, .final = 0.0};
@@ -219,8 +219,7 @@ struct RunConfig {
     const bool reads_data = stage == StageKind::kTrain || (stage == StageKind::kInsertSubln &&
                                                            insert.gains == Gains::kCalibrated &&
                                                            insert.sub_norms != SubNorms::kNone);
-    if (reads_data && data.kind().empty())
-      problem("data", "this stage needs data; name it with a kind");
+    if (reads_data && !data) problem("data", "this stage needs data; name it with a kind");
     if (stage == StageKind::kTrain && objective.kind() == "logits_kl" && teacher.empty())
       problem("teacher", "this objective needs a teacher: name its folder");
     if (stage == StageKind::kInsertSubln && model.init == InitKind::kRandom)

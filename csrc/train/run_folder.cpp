@@ -88,7 +88,7 @@ void RunFolder::save(Checkpoint checkpoint) {
     checkpoint.run_yaml = config::print_config(config_);
     const auto saved = save_checkpoint(path_, checkpoint);
     log::say("saved {}", saved.folder.string());
-    apply_retention(path_, config_.checkpoint.retention);
+    remove_expired(path_, config_.checkpoint.retention);
   }
   parallel_.barrier();
 }

@@ -46,6 +46,21 @@ TEST(Optimizers, EveryOneIsBuiltPrintedReadBackSteppedSavedAndResumedBitForBit) 
   }
 }
 
+// BitLinear knows by the version counter that a weight has changed; a kernel that writes past it
+// would leave every forward with the weights of the first step.
+TEST(Optimizers, AStepRaisesTheVersionOfEveryParameterItWrites) {
+  for (const auto& row : optimizers().rows) {
+    SCOPED_TRACE(row.name);
+    const auto parameters = test::example_parameters();
+    const auto optimizer = row.make(row.defaults().get(), parameters);
+    std::vector<uint32_t> before;
+    for (const auto& parameter : parameters) before.push_back(parameter.value._version());
+    test::train(*optimizer, parameters, 0, 1);
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+      EXPECT_GT(parameters[i].value._version(), before[i]) << parameters[i].name;
+  }
+}
+
 TEST(Optimizers, AFrozenRoleHasNoStateAndDoesNotMove) {
   for (const auto& row : optimizers().rows) {
     SCOPED_TRACE(row.name);

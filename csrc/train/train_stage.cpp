@@ -1,0 +1,250 @@
+// Every training stage: pre-training, continued pre-training, distillation differ in their
+// configuration only.
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "data/prefetch.h"
+#include "model/family.h"
+#include "model/hf_config.h"
+#include "model/load.h"
+#include "train/estimate.h"
+#include "train/evaluate.h"
+#include "train/layer_statistics.h"
+#include "train/narrator.h"
+#include "train/run_folder.h"
+#include "train/stage.h"
+#include "train/step.h"
+#include "train/target.h"
+
+namespace wf {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::shared_ptr<Decoder> make_model(const RunConfig& config, const fs::path& folder, bool resumed,
+                                    const Precision& precision) {
+  if (resumed || config.model.init == InitKind::kWeights)
+    return load_decoder(HfFolder(folder), {.precision = precision});
+  auto model = std::make_shared<Decoder>(
+      read_decoder_config(read_hf_config(folder), (folder / "config.json").string()), precision);
+  model->initialize(uint64_t(config.seed));
+  return model;
+}
+
+class Training {
+ public:
+  Training(const StageInput& input, const fs::path& model_folder, bool resumed);
+
+  void describe() const;
+  void resume_from(const SavedCheckpoint& checkpoint);
+  Outcome run(RunFolder& folder);
+
+ private:
+  void state(StateVisitor& visit);
+  Pass pass_at(int64_t step) const;
+  void evaluate_now();
+  void save(RunFolder& folder, const Pass& pass);
+
+  const StageInput& in_;
+  const RunConfig& config_;
+  fs::path model_folder_;  // where the weights, config.json and tokenizer came from
+  nlohmann::json source_config_;
+  std::shared_ptr<Decoder> model_, teacher_;
+  std::unique_ptr<Objective> objective_;
+  std::unique_ptr<DataSource> data_;
+  std::optional<HeldOut> held_out_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Clip> clip_;
+  Progress now_;
+  std::optional<double> held_out_loss_;
+  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<Narrator> narrator_;
+};
+
+Training::Training(const StageInput& in, const fs::path& model_folder, bool resumed)
+    : in_(in),
+      config_(in.config),
+      model_folder_(model_folder),
+      source_config_(read_hf_config(model_folder)) {
+  model_ = make_model(config_, model_folder, resumed, in.hardware.precision);
+  require_target(model_->config(), config_.target);
+  objective_ = config_.objective.build();
+  if (objective_->needs_teacher()) {
+    teacher_ = load_decoder(HfFolder(find_model_folder(config_.teacher)),
+                            {.precision = in.hardware.precision});
+    if (teacher_->config().vocab_size != model_->config().vocab_size)
+      fail("teacher {} has a vocabulary of {}, the student of {}", config_.teacher,
+           teacher_->config().vocab_size, model_->config().vocab_size);
+    teacher_->to(in.hardware.device);
+  }
+  const DataShape shape = data_shape(config_, *model_, in.parallel);
+  data_ = std::make_unique<Prefetch>(config_.data->build(shape));
+  if (!config_.evaluate.path.empty()) {
+    held_out_.emplace(config_.evaluate.path, config_.evaluate.tokens, shape);
+    check_separate(held_out_->corpus(), *data_);
+  }
+  model_->to(in.hardware.device);
+  optimizer_ = config_.optimizer.build(model_->trained_parameters());
+  clip_ = std::make_unique<Clip>(config_.clip, model_->trained_parameters());
+  now_.steps = config_.steps;
+}
+
+void Training::describe() const {
+  const DecoderConfig& c = model_->config();
+  int64_t parameters = 0, ternary = 0;
+  for (const auto& parameter : model_->trained_parameters()) {
+    parameters += parameter.value.numel();
+    if (parameter.role == Role::kLinear) ternary += parameter.value.numel();
+  }
+  const int64_t step_tokens = config_.batch.rows * config_.batch.sequence_length *
+                              config_.batch.accumulate * in_.parallel.size();
+  log::say("model: {} ({}), {:.2f} M parameters, {:.2f} M of them in {} ternary matrices{}",
+           model_folder_.string(), source_config_.value("model_type", "?"),
+           double(parameters) / 1e6, double(ternary) / 1e6, model_->bit_linears().size(),
+           c.sub_norm ? ", SubLN" : "");
+  log::say("run: {} steps of {} tokens on {} process{}, {:.2f} M tokens in all; {} + {}",
+           config_.steps, step_tokens, in_.parallel.size(), in_.parallel.size() == 1 ? "" : "es",
+           double(config_.steps * step_tokens) / 1e6, config_.objective.kind(),
+           config_.optimizer.kind());
+  const MemoryEstimate memory = estimate_memory(*model_, config_);
+  log::say(
+      "memory: about {:.2f} GB at the peak (weights {:.2f}, gradients {:.2f}, optimizer {:.2f}, "
+      "activations {:.2f}) "
+      "beside what the process holds now",
+      double(memory.total()) / 1e9, double(memory.weights) / 1e9, double(memory.gradients) / 1e9,
+      double(memory.optimizer) / 1e9, double(memory.activations) / 1e9);
+}
+
+// Everything a run needs to go on, weights apart.
+void Training::state(StateVisitor& visit) {
+  visit("step", now_.step);
+  visit("tokens", now_.tokens);
+  optimizer_->state(visit);
+  clip_->state(visit);
+  data_->state(visit);
+}
+
+void Training::resume_from(const SavedCheckpoint& checkpoint) {
+  StateLoader load = load_state(checkpoint.folder);
+  state(load);
+  load.finish();
+  log::say("resuming from {}", checkpoint.folder.string());
+}
+
+Pass Training::pass_at(int64_t step) const {
+  return {.taps = objective_->taps(),
+          .weight_quant = config_.quant.weights.at(step, config_.steps),
+          .activation_quant = config_.quant.activations.at(step, config_.steps),
+          .recompute_blocks = config_.recompute};
+}
+
+void Training::evaluate_now() {
+  if (!held_out_) return;
+  const double full = evaluate(*model_, *held_out_, 0, in_.parallel);
+  std::optional<double> ternary;
+  if (pass_at(config_.steps - 1).weight_quant > 0)
+    ternary = evaluate(*model_, *held_out_, 1, in_.parallel);
+  held_out_loss_ = ternary.value_or(full);
+  narrator_->evaluated(now_, full, ternary);
+}
+
+void Training::save(RunFolder& folder, const Pass& pass) {
+  Checkpoint checkpoint;
+  checkpoint.step = now_.step;
+  checkpoint.loss = held_out_loss_;
+  const bool ternary = pass.weight_quant == 1 && pass.activation_quant == 1;
+  checkpoint.config = hf_config(model_->config(), source_config_,
+                                ternary ? Quantization::kOnline : Quantization::kNone,
+                                pass.weight_quant, pass.activation_quant);
+  checkpoint.weights = named_weights(*model_);
+  state(checkpoint.state);
+  checkpoint.companions_from = model_folder_;
+  folder.save(std::move(checkpoint));
+}
+
+Outcome Training::run(RunFolder& folder) {
+  metrics_ = std::make_unique<Metrics>(folder.metrics_file(), in_.parallel.rank() == 0);
+  metrics_->write("start", {{"step", now_.step}, {"steps", config_.steps}, {"name", config_.name}});
+  narrator_ = std::make_unique<Narrator>(
+      in_.hardware, *metrics_, flops_per_token(model_->config(), config_.batch.sequence_length),
+      now_.step, config_.steps);
+  Step step({.student = *model_,
+             .teacher = teacher_.get(),
+             .objective = *objective_,
+             .data = *data_,
+             .optimizer = *optimizer_,
+             .clip = *clip_,
+             .parallel = in_.parallel,
+             .parameters = model_->trained_parameters(),
+             .accumulate = config_.batch.accumulate});
+  LayerWatch layers;
+  const bool ternary = pass_at(config_.steps - 1).weight_quant > 0;
+  if (now_.step == 0) evaluate_now();
+
+  bool stop = false;
+  while (now_.step < config_.steps && !stop) {
+    const Pass pass = pass_at(now_.step);
+    const double lr = config_.lr.at(now_.step, config_.steps);
+    const StepReport report = step.run(now_, lr, pass);
+    const int64_t done = now_.step + 1;
+    const bool last = done == config_.steps;
+    stop = report.stop;
+    narrator_->after_step(now_, report, lr, pass.weight_quant,
+                          last || stop || done % config_.log.every == 0);
+    now_.step = done;
+    now_.tokens += report.tokens;
+    if (ternary && (last || done % config_.log.layers_every == 0)) {
+      nlohmann::ordered_json list = nlohmann::ordered_json::array();
+      for (const auto& s : layers.look(*model_))
+        list.push_back({{"name", s.name},
+                        {"zero_fraction", s.zero_fraction},
+                        {"flip_rate", s.flip_rate},
+                        {"scale", s.scale},
+                        {"scale_drift", s.scale_drift}});
+      metrics_->write("layers", {{"step", done}, {"layers", list}});
+    }
+    if (last || (done % config_.evaluate.every == 0 && !stop)) evaluate_now();
+    if (last || stop || done % config_.checkpoint.every == 0) save(folder, pass);
+  }
+  metrics_->write("end", {{"step", now_.step}, {"tokens", now_.tokens}, {"stopped", stop}});
+  return stop && now_.step < config_.steps ? Outcome::kPreempted : Outcome::kDone;
+}
+
+}  // namespace
+
+Outcome train_stage(const StageInput& input) {
+  const RunConfig& config = input.config;
+  if (input.dry_run) {
+    Training(input,
+             config.model.init == InitKind::kRandom ? fs::path(config.model.path)
+                                                    : find_model_folder(config.model.path),
+             false)
+        .describe();
+    log::say("dry run: model and data fit together; nothing was trained");
+    return Outcome::kDone;
+  }
+  RunFolder run(config, input.parallel);
+  const auto checkpoint = run.newest();
+  if (checkpoint && checkpoint->step >= config.steps) {
+    log::say("run {} is finished at step {}: {}; raise steps to train on", config.name,
+             checkpoint->step, checkpoint->folder.string());
+    return Outcome::kDone;
+  }
+  if (checkpoint) run.check_same_run(*checkpoint);
+  Training training(input,
+                    checkpoint                               ? checkpoint->folder
+                    : config.model.init == InitKind::kRandom ? fs::path(config.model.path)
+                                                             : find_model_folder(config.model.path),
+                    checkpoint.has_value());
+  training.describe();
+  if (checkpoint) training.resume_from(*checkpoint);
+  const Outcome outcome = training.run(run);
+  if (outcome == Outcome::kPreempted) log::say("stopped; the same command goes on from here");
+  return outcome;
+}
+
+}  // namespace wf

@@ -1,0 +1,72 @@
+"""Stopping and going on: the same losses to the last bit, and no run that is silently another one."""
+
+import shutil
+import subprocess
+
+import pytest
+
+TINY = dict(
+    batch__rows=4,
+    batch__sequence_length=64,
+    steps=24,
+    log__every=1,
+    evaluate__every=6,
+    evaluate__tokens=1024,
+    checkpoint__every=10,
+    device="cpu",
+)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_fresh_process_continues_with_equal_losses(trainer, optimizer):
+    """24 steps of 256 tokens pass several shards of 3000 tokens and, with accumulation, an epoch."""
+    settings = TINY | dict(
+        optimizer__kind=optimizer,
+        batch__accumulate=4,
+        quant__weights="{kind: linear, start: 0, value: 1, warmup_steps: 8}",
+        quant__activations="{kind: linear, start: 0, value: 1, warmup_steps: 8}",
+        clip__z_score=3,
+    )
+    trainer.run("pretrain", name="straight", **settings)
+    shutil.copytree(trainer.folder / "straight", trainer.folder / "resumed")
+    (trainer.folder / "resumed" / "metrics.jsonl").unlink()
+    for later in ("step-00000020", "step-00000024"):
+        shutil.rmtree(trainer.folder / "resumed" / "checkpoints" / later)
+    output = trainer.run("pretrain", name="resumed", **settings)
+    assert "resuming from" in output
+    straight, resumed = trainer.losses("straight"), trainer.losses("resumed")
+    assert sorted(resumed) == list(range(11, 25))
+    assert resumed == {step: straight[step] for step in resumed}
+    last = [trainer.metrics(name, "eval")[-1] for name in ("straight", "resumed")]
+    assert last[0]["loss_ternary"] == last[1]["loss_ternary"]
+
+
+def test_sigterm_saves_exits_143_and_the_same_command_finishes(trainer):
+    trainer.run("pretrain", name="straight", **TINY)
+    assert trainer.interrupt("pretrain", after_step=3, name="stopped", **TINY) == 143
+    stopped_at = max(trainer.losses("stopped"))
+    assert stopped_at < 24
+    trainer.run("pretrain", name="stopped", **TINY)
+    assert trainer.losses("stopped") == trainer.losses("straight")
+    assert "finished at step 24" in trainer.run("pretrain", name="stopped", **TINY)
+
+
+def test_a_changed_configuration_is_reported_and_refused_where_it_would_be_wrong(trainer):
+    trainer.interrupt("pretrain", after_step=3, name="changed", **TINY)
+    output = trainer.run("pretrain", name="changed", **(TINY | dict(batch__rows=2)), expect=1)
+    assert "batch.rows: 4 -> 2" in output
+    output = trainer.run("pretrain", name="changed", **(TINY | dict(log__every=2)))
+    assert "log.every: 1 -> 2" in output
+
+
+def test_a_second_process_is_kept_out(trainer):
+    long = TINY | dict(steps=100000)
+    command = trainer.command("pretrain", name="locked", **long)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as first:
+        try:
+            while not (trainer.folder / "locked" / "metrics.jsonl").exists():
+                assert first.poll() is None
+            output = trainer.run("pretrain", name="locked", **long, expect=1)
+            assert "in use by another process" in output
+        finally:
+            first.kill()

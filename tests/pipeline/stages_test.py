@@ -1,0 +1,112 @@
+"""From random weights to a ternary model that transformers loads, and what goes wrong on the way."""
+
+import os
+
+import pytest
+
+TINY = dict(
+    batch__rows=4,
+    batch__sequence_length=64,
+    log__every=5,
+    evaluate__every=20,
+    evaluate__tokens=2048,
+    checkpoint__every=100,
+    device="cpu",
+)
+
+
+@pytest.fixture
+def base(trainer):
+    trainer.run("pretrain", name="pretrain", steps=60, **TINY)
+    return trainer
+
+
+def test_the_stages_follow_one_another_and_transformers_loads_the_result(base):
+    os.environ["TORCHDYNAMO_DISABLE"] = "1"
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base.model = base.folder / "pretrain"
+    insert = TINY | dict(insert__calibration_rows=8, insert__calibration_steps=20)
+    base.run("stage1", name="stage1", **insert)
+    before = {record["model"]: record for record in base.metrics("stage1", "eval")}
+    gap = before["gains trained"]["loss_full"] - before["original"]["loss_full"]
+    assert gap < before["SubLN with gains of one"]["loss_full"] - before["original"]["loss_full"]
+    assert gap < 0.05
+
+    base.model = base.folder / "stage1"
+    base.run("stage2", name="stage2", steps=60, **TINY)
+    evaluations = base.metrics("stage2", "eval")
+    assert evaluations[-1]["loss_ternary"] < evaluations[0]["loss_ternary"]
+    layers = base.metrics("stage2", "layers")[-1]["layers"]
+    assert len(layers) == 14
+    assert all(0.05 < layer["zero_fraction"] < 0.7 for layer in layers)
+
+    base.model = base.folder / "stage2"
+    for kind in ("hf_latent", "hf_packed"):
+        base.run("export", name=kind, exporter__kind=kind)
+        model = AutoModelForCausalLM.from_pretrained(base.folder / kind, dtype="auto")
+        tokenizer = AutoTokenizer.from_pretrained(base.folder / kind)
+        assert type(model).__name__ == "BitNetForCausalLM"
+        text = "def dumps(obj, *, skipkeys=False, ensure_ascii=True, check_circular=True,"
+        tokens = tokenizer(text, return_tensors="pt").input_ids
+        with torch.no_grad():
+            loss = model(tokens, labels=tokens).loss.item()
+        assert loss < 5.77  # ln 320: better than no model
+
+
+def test_dry_run_checks_and_writes_nothing(trainer):
+    output = trainer.run("pretrain", "--dry-run", name="dry", steps=60, **TINY)
+    assert "memory: about" in output
+    assert not (trainer.folder / "dry").exists()
+
+
+def test_a_target_that_cannot_load_the_model_is_refused_before_training(trainer):
+    output = trainer.run(
+        "stage1", name="refused", target="microsoft", expect=1, model__path=trainer.model, **TINY
+    )
+    assert "model.safetensors" in output or "microsoft" in output
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (dict(learning_rate=1), "unknown key"),
+        (dict(lr__valu=1), "did you mean"),
+        (dict(steps="many"), "expected"),
+        (dict(model__path="/nowhere"), "/nowhere"),
+        (dict(data__sources="[{path: /nowhere}]"), "/nowhere"),
+        (dict(objective__kind="logits_kl"), "teacher"),
+    ],
+)
+def test_wrong_input_is_one_clear_message(trainer, overrides, expected):
+    output = trainer.run("pretrain", name="wrong", expect=1, **(TINY | overrides))
+    assert expected in output
+    assert "internal error" not in output
+    assert "frame #" not in output
+
+
+def test_held_out_data_that_is_trained_on_is_refused(trainer):
+    output = trainer.run(
+        "pretrain", name="leak", evaluate__path=trainer.data / "train", expect=1, **TINY
+    )
+    assert "held-out" in output
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(base):
+    from safetensors.torch import load_file, save_file
+
+    (checkpoint,) = sorted((base.folder / "pretrain" / "checkpoints").iterdir())[-1:]
+    broken = base.folder / "broken"
+    broken.mkdir()
+    for file in checkpoint.iterdir():
+        if file.name.startswith(("config", "tokenizer")):
+            (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][3, 5] = float("nan")
+    save_file(weights, broken / "model.safetensors")
+    base.model = broken
+    settings = TINY | dict(evaluate__path="", model__init="weights")
+    output = base.run("pretrain", name="nan", expect=1, steps=5, **settings)
+    assert "step 0" in output
+    assert "not finite" in output
