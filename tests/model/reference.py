@@ -1,8 +1,9 @@
-"""Random tiny models of every family by transformers, with their logits and gradients: the truth for parity_test.
+"""Random tiny models of every family by transformers: the truth for parity_test.
 
-Usage: reference.py OUT. Writes OUT/CASE/ (a Hugging Face folder) and OUT/CASE.safetensors holding `tokens` [N] of
-several documents one after another, `lengths` [D], `logits` [N, V] of each document run alone, and `grad.NAME` of the
-mean next-token loss. Weights are drawn wide and gains and biases away from 1 and 0, so that a mistake shows.
+Usage: reference.py OUT. Writes OUT/CASE/ (a Hugging Face folder) and OUT/CASE.safetensors holding
+`tokens` [N] of several documents one after another, `lengths` [D], `logits` [N, V] of each document
+run alone, and `grad.NAME` of the mean next-token loss. Weights are drawn wide, and gains and biases
+away from 1 and 0, so that a mistake shows.
 """
 
 import json
@@ -84,7 +85,11 @@ def write_case(out: pathlib.Path, name: str, options: dict) -> None:
     scored = torch.cat([each[:-1] for each in logits])
     labels = torch.cat([document[1:] for document in tokens.split(LENGTHS)])
     torch.nn.functional.cross_entropy(scored, labels).backward()
-    tensors = {"tokens": tokens, "lengths": torch.tensor(LENGTHS), "logits": torch.cat(logits).detach()}
+    tensors = {
+        "tokens": tokens,
+        "lengths": torch.tensor(LENGTHS),
+        "logits": torch.cat(logits).detach(),
+    }
     for key, value in model.named_parameters():
         tensors["grad." + key] = value.grad.contiguous()
     save_file(tensors, out / f"{name}.safetensors")

@@ -1,4 +1,4 @@
-"""Stopping and going on: the same losses to the last bit, and no run that is silently another one."""
+"""Stopping and going on: the same losses to the last bit, never silently another run."""
 
 import shutil
 import subprocess
@@ -19,7 +19,7 @@ TINY = dict(
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_fresh_process_continues_with_equal_losses(trainer, optimizer):
-    """24 steps of 256 tokens pass several shards of 3000 tokens and, with accumulation, an epoch."""
+    """The steps pass several shards of 3000 tokens and, with accumulation, an epoch."""
     settings = TINY | dict(
         optimizer__kind=optimizer,
         batch__accumulate=4,
