@@ -1,15 +1,19 @@
-// Which cluster computes which part of a product: whole output tiles in rounds, and, where asked for,
-// the tiles that do not fill a last round cut along K into equal ranges, one per cluster.
+// Which cluster computes which part of a product: whole output tiles in rounds and, where that
+// pays, the tiles that do not fill a last round cut along K into equal chunks. Chunks are walked
+// chunk by chunk, not tile by tile, so that the clusters read the same part of K at the same time
+// and share it in L2.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
+#include "kernels/gemm_s8.h"
+
 namespace wf::kernels {
 
 struct GemmWork {
-  int row, column;   // cluster tile coordinates
-  int begin, end;    // blocks along K
-  int split;         // number of the split tile this is a part of, -1 for a whole tile
+  int row, column;  // cluster tile coordinates
+  int begin, end;   // blocks along K
+  int part;         // number of this chunk among all chunks, -1 for a whole tile
 };
 
 struct GemmSchedule {
@@ -17,62 +21,84 @@ struct GemmSchedule {
   int blocks;            // along K, per tile
   int group;             // rows of tiles walked together, so that a round's operands stay in L2
   int whole;             // tiles that one cluster computes alone
-  int ranges;            // clusters that share the rest
+  int chunks;            // per tile of the rest
+  int cost;              // of the busiest cluster, in blocks of K
+
+  __host__ __device__ int rest() const { return tiles_m * tiles_n - whole; }
+  __host__ __device__ int parts() const { return rest() * chunks; }
+
+  __device__ void place(int tile, int& row, int& column) const {
+    const int band = group * tiles_n;
+    const int first_row = tile / band * group;
+    const int rows = min(group, tiles_m - first_row);
+    row = first_row + tile % band % rows;
+    column = tile % band / rows;
+  }
 };
 
-inline GemmSchedule make_schedule(int tiles_m, int tiles_n, int blocks, int group, int clusters,
-                                  bool split) {
-  constexpr int kMinBlocks = 8;  // a shorter range costs more to merge than it computes
-  const int tiles = tiles_m * tiles_n;
-  const int rest = split ? tiles % clusters : 0;
-  const int wanted = (rest * blocks + kMinBlocks - 1) / kMinBlocks;
-  return {tiles_m, tiles_n, blocks, group, tiles - rest, wanted < clusters ? wanted : clusters};
+constexpr int kMaxPartsPerCluster = 4;  // bounds the workspace
+
+constexpr int kGemmCluster = 2;      // blocks that share the tile of b
+constexpr int kGemmTileK = 128;      // bytes of K per block of K: one row of the 128-byte swizzle
+constexpr int kGemmBandRows = 2048;  // output rows walked together, see GemmSchedule::group
+
+inline int gemm_rows_per_block(GemmS8Config config) { return config.ping_pong ? 64 : 128; }
+
+// split: whether tiles may be cut along K, as they are for fp32 output.
+inline GemmSchedule make_schedule(int m, int n, int k, GemmS8Config config, bool split,
+                                  int clusters) {
+  constexpr int kPartCost = 5;  // of writing and merging a part, in blocks of K
+  const auto ceil_div = [](int a, int b) { return (a + b - 1) / b; };
+  const int rows = gemm_rows_per_block(config) * kGemmCluster;
+  const int tiles_m = ceil_div(m, rows), tiles_n = ceil_div(n, config.tile_n);
+  const int blocks = ceil_div(k, kGemmTileK);
+  const int tiles = tiles_m * tiles_n, rest = tiles % clusters;
+  const int tile_cost = blocks + (config.ping_pong ? 0 : 8);  // ping-pong hides the output
+  GemmSchedule schedule{tiles_m, tiles_n, blocks, kGemmBandRows / rows, tiles, 1, 0};
+  int rest_cost = rest > 0 ? tile_cost : 0;
+  for (int chunks = 2; split && rest > 0 && chunks <= blocks; ++chunks) {
+    const int rounds = ceil_div(rest * chunks, clusters);
+    if (rounds > kMaxPartsPerCluster) break;
+    const int cost = rounds * (ceil_div(blocks, chunks) + kPartCost);
+    if (cost < rest_cost) {
+      rest_cost = cost;
+      schedule.chunks = chunks;
+      schedule.whole = tiles - rest;
+    }
+  }
+  schedule.cost = tiles / clusters * tile_cost + rest_cost;
+  return schedule;
 }
 
 class GemmWorkList {
  public:
   __device__ GemmWorkList(const GemmSchedule& schedule, int cluster, int clusters)
-      : schedule_(schedule), clusters_(clusters), tile_(cluster), position_(0), end_(0) {
-    const int rest = (schedule.tiles_m * schedule.tiles_n - schedule.whole) * schedule.blocks;
-    if (cluster < schedule.ranges) {
-      position_ = static_cast<long long>(rest) * cluster / schedule.ranges;
-      end_ = static_cast<long long>(rest) * (cluster + 1) / schedule.ranges;
-    }
-  }
+      : schedule_(schedule), clusters_(clusters), next_(cluster) {}
+
+  __device__ bool done() const { return next_ >= schedule_.whole + schedule_.parts(); }
 
   __device__ bool next(GemmWork& work) {
-    const int blocks = schedule_.blocks;
-    if (tile_ < schedule_.whole) {
-      work.begin = 0;
-      work.end = blocks;
-      work.split = -1;
-      place(work, tile_);
-      tile_ += clusters_;
-      return true;
+    if (done()) return false;
+    int tile = next_;
+    work.begin = 0;
+    work.end = schedule_.blocks;
+    work.part = next_ - schedule_.whole;
+    if (work.part < 0) {
+      work.part = -1;
+    } else {
+      const int chunk = work.part / schedule_.rest();
+      tile = schedule_.whole + work.part % schedule_.rest();
+      work.begin = schedule_.blocks * chunk / schedule_.chunks;
+      work.end = schedule_.blocks * (chunk + 1) / schedule_.chunks;
     }
-    if (position_ == end_) return false;
-    const int rest_tile = position_ / blocks;
-    work.begin = position_ - rest_tile * blocks;
-    work.end = min(blocks, work.begin + end_ - position_);
-    work.split = work.end - work.begin < blocks ? rest_tile : -1;
-    place(work, schedule_.whole + rest_tile);
-    position_ += work.end - work.begin;
+    schedule_.place(tile, work.row, work.column);
+    next_ += clusters_;
     return true;
   }
 
-  __device__ bool done() const { return tile_ >= schedule_.whole && position_ == end_; }
-
  private:
-  __device__ void place(GemmWork& work, int tile) const {
-    const int band = schedule_.group * schedule_.tiles_n;
-    const int first_row = tile / band * schedule_.group;
-    const int rows = min(schedule_.group, schedule_.tiles_m - first_row);
-    work.row = first_row + tile % band % rows;
-    work.column = tile % band / rows;
-  }
-
   const GemmSchedule& schedule_;
-  int clusters_, tile_, position_, end_;
+  int clusters_, next_;
 };
 
 }  // namespace wf::kernels

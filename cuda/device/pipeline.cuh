@@ -23,20 +23,20 @@ __device__ __forceinline__ void barrier_init_fence() {
 
 // One arrival that also announces `bytes` of copies that will complete on the barrier.
 __device__ __forceinline__ void barrier_expect(uint64_t* barrier, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(
-                   shared_address(barrier)),
-               "r"(bytes)
-               : "memory");
+  asm volatile(
+      "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
+      "r"(bytes)
+      : "memory");
 }
 
-// Arrives on the barrier at the same offset in block `rank` of the cluster. It only says that the tensor
-// cores are done reading; wider memory ordering (.release.cluster) would cost a membar.gpu each time.
+// Arrives on the barrier at the same offset in block `rank` of the cluster. It only says that the
+// tensor cores are done reading; wider memory ordering (.release.cluster) would cost a membar.gpu
+// each time.
 __device__ __forceinline__ void barrier_arrive(uint64_t* barrier, uint32_t rank) {
   asm volatile(
       "{ .reg .b32 remote;\n"
       "mapa.shared::cluster.u32 remote, %0, %1;\n"
-      "mbarrier.arrive.shared::cluster.b64 _, [remote]; }" ::"r"(
-          shared_address(barrier)),
+      "mbarrier.arrive.shared::cluster.b64 _, [remote]; }" ::"r"(shared_address(barrier)),
       "r"(rank)
       : "memory");
 }

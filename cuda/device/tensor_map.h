@@ -1,4 +1,5 @@
-// Host side of the bulk tensor copy engine: describes a row-major matrix and the box one copy moves.
+// Host side of the bulk tensor copy engine: describes a row-major matrix and the box one copy
+// moves.
 #pragma once
 
 #include <cuda.h>
@@ -24,10 +25,10 @@ inline cudaError_t make_tensor_map(CUtensorMap* map, const void* matrix, CUtenso
   const cuuint64_t pitch[1] = {size[0] * element_bytes};
   const cuuint32_t box[2] = {128u / element_bytes, static_cast<cuuint32_t>(box_rows)};
   const cuuint32_t step[2] = {1, 1};
-  const CUresult status = encode(
-      map, type, 2, const_cast<void*>(matrix), size, pitch, box, step, CU_TENSOR_MAP_INTERLEAVE_NONE,
-      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-      CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult status =
+      encode(map, type, 2, const_cast<void*>(matrix), size, pitch, box, step,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return status == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 

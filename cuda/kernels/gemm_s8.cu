@@ -1,41 +1,39 @@
 // See gemm_s8.h for the formula. One block per SM walks its share of the output tiles: a producer
 // thread keeps a ring of shared-memory stages filled by the copy engine, two consumer warpgroups
 // multiply them on the tensor cores and write the scaled result.
-#include "kernels/gemm_s8.h"
-
 #include "device/bf16.cuh"
 #include "device/column_scales.cuh"
 #include "device/gemm_schedule.cuh"
 #include "device/pipeline.cuh"
+#include "device/processors.h"
 #include "device/tensor_map.h"
 #include "device/wgmma_s8.cuh"
+#include "kernels/gemm_s8.h"
 
 namespace wf::kernels {
 namespace {
 
 constexpr int kWarpgroup = 128;
 constexpr int kThreads = 3 * kWarpgroup;  // consumers 0 and 1, producer 2
-constexpr int kTileK = 128;               // bytes of K per stage: one row of the 128-byte swizzle
-constexpr int kStepK = 32;                // bytes of K per tensor-core instruction
-constexpr int kSharedBytes = 232448;      // what a block of sm_90 may use
-constexpr int kMaxTileBytes = 128 * 256 * 4;  // int32 partial sums of one block's tile
-constexpr int kBandRows = 2048;           // output rows walked together, see GemmSchedule::group
+constexpr int kCluster = kGemmCluster;
+constexpr int kTileK = kGemmTileK;
+constexpr int kStepK = 32;            // bytes of K per tensor-core instruction
+constexpr int kSharedBytes = 232448;  // what a block of sm_90 may use
 constexpr int kMaxK = ((1 << 24) - 1) / 127 / 16 * 16;
 
 struct Problem {
   CUtensorMap a, b, d;  // d: bf16 output only
   const float* row_scale;
   ColumnScales columns;
-  float* out;       // fp32 output only
-  int* partial;     // [split tile, block of the cluster, warpgroup][fragment register][thread]
-  int* arrived;     // [split tile, block of the cluster, warpgroup]: blocks of K merged so far
+  float* out;     // fp32 output only
+  int4* partial;  // [part, 64-row slice of the cluster tile][kTileN / 8][thread]: fragments
   bool accumulate;
-  bool half_tail;   // the last block of K holds at most half a stage
+  bool half_tail;  // the last block of K holds at most half a stage
   int m, n, k;
   GemmSchedule schedule;
 };
 
-template <int kTileN, bool kPingPong, int kCluster, bool kFloatOutput>
+template <int kTileN, bool kPingPong, bool kFloatOutput>
 struct Layout {
   static constexpr int kRows = kPingPong ? 64 : 128;  // of A per block
   static constexpr int kBytesA = kRows * kTileK;
@@ -69,7 +67,7 @@ struct Ring {
   }
 };
 
-template <class L, int kTileN, int kCluster>
+template <class L, int kTileN>
 __device__ __forceinline__ void produce(const Problem& p, uint8_t* shared, int cluster,
                                         int clusters, uint32_t rank) {
   uint64_t* full = reinterpret_cast<uint64_t*>(shared + L::kFull);
@@ -85,19 +83,16 @@ __device__ __forceinline__ void produce(const Problem& p, uint8_t* shared, int c
       barrier_expect(&full[stage], L::kBytesA + L::kBytesB);
       tma_load(shared + stage * L::kBytesA, p.a, block * kTileK, row, &full[stage]);
       uint8_t* b = shared + L::kB + stage * L::kBytesB;
-      if constexpr (kCluster == 1) {
-        tma_load(b, p.b, block * kTileK, column, &full[stage]);
-      } else {  // each block of the pair fetches half of the shared tile for both
-        tma_load_multicast(b + rank * (L::kBytesB / 2), p.b, block * kTileK,
-                           column + rank * (kTileN / 2), &full[stage], 0b11);
-      }
+      // Each block of the pair fetches half of the shared tile for both.
+      tma_load_multicast(b + rank * (L::kBytesB / kCluster), p.b, block * kTileK,
+                         column + rank * (kTileN / kCluster), &full[stage], 0b11);
     }
   }
 }
 
 // Issues acc = A[64 rows, blocks begin..end] * B^T stage by stage and hands each stage back once it
 // was read. Returns the last stage, which finish_product() hands back.
-template <class L, int kTileN, int kCluster>
+template <class L, int kTileN>
 __device__ __forceinline__ uint32_t multiply(int (&acc)[kTileN / 2], const Problem& p,
                                              uint8_t* shared, int row_offset, const GemmWork& work,
                                              Ring<L::kStages>& ring) {
@@ -129,7 +124,7 @@ __device__ __forceinline__ uint32_t multiply(int (&acc)[kTileN / 2], const Probl
 }
 
 // Waits for the product; acc may be used afterwards.
-template <class L, int kTileN, int kCluster>
+template <class L, int kTileN>
 __device__ __forceinline__ void finish_product(int (&acc)[kTileN / 2], uint8_t* shared,
                                                uint32_t held) {
   wgmma_wait<0>();
@@ -140,22 +135,20 @@ __device__ __forceinline__ void finish_product(int (&acc)[kTileN / 2], uint8_t* 
   for (int i = 0; i < kTileN / 2; ++i) asm volatile("" : "+r"(acc[i]));  // no use before the wait
 }
 
-// Named barriers of the block.
-__device__ __forceinline__ void warpgroup_sync(int warpgroup) {
-  asm volatile("bar.sync %0, 128;" ::"r"(warpgroup + 1) : "memory");
-}
+// Named barriers of the block, one per warpgroup.
 __device__ __forceinline__ void turn_wait(int warpgroup) {
-  asm volatile("bar.sync %0, 256;" ::"r"(warpgroup + 3) : "memory");
+  asm volatile("bar.sync %0, 256;" ::"r"(warpgroup + 1) : "memory");
 }
 __device__ __forceinline__ void turn_pass(int to_warpgroup) {
-  asm volatile("bar.arrive %0, 256;" ::"r"(to_warpgroup + 3) : "memory");
+  asm volatile("bar.arrive %0, 256;" ::"r"(to_warpgroup + 1) : "memory");
 }
 
 __device__ __forceinline__ float row_factor(const Problem& p, int row) {
   return p.row_scale != nullptr && row < p.m ? __fdiv_rn(1.0f, p.row_scale[row]) : 1.0f;
 }
 
-// Scales to bf16 and stores through shared memory, every warp on its own: 16 rows x 64 columns a time.
+// Scales to bf16 and stores through shared memory, every warp on its own: 16 rows x 64 columns a
+// time.
 template <class L, int kTileN>
 __device__ __forceinline__ void store_bf16(const int (&acc)[kTileN / 2], const Problem& p,
                                            uint8_t* shared, int warp, int row, int column,
@@ -175,12 +168,12 @@ __device__ __forceinline__ void store_bf16(const int (&acc)[kTileN / 2], const P
       const float scale = scales.at(column + round * 64 + j * 16);
       const float s0 = __fmul_rn(scale, factor0), s1 = __fmul_rn(scale, factor1);
       const int* v = acc + round * 32 + j * 8;
-      const uint32_t address =
-          slot + lane % 16 * 128 + (((2 * j + lane / 16) ^ (lane % 8)) << 4);
-      asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
-                   "r"(pack_bf16(v[0] * s0, v[1] * s0)), "r"(pack_bf16(v[2] * s1, v[3] * s1)),
-                   "r"(pack_bf16(v[4] * s0, v[5] * s0)), "r"(pack_bf16(v[6] * s1, v[7] * s1))
-                   : "memory");
+      const uint32_t address = slot + lane % 16 * 128 + (((2 * j + lane / 16) ^ (lane % 8)) << 4);
+      asm volatile(
+          "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+          "r"(pack_bf16(v[0] * s0, v[1] * s0)), "r"(pack_bf16(v[2] * s1, v[3] * s1)),
+          "r"(pack_bf16(v[4] * s0, v[5] * s0)), "r"(pack_bf16(v[6] * s1, v[7] * s1))
+          : "memory");
     }
     async_proxy_fence();
     __syncwarp();
@@ -188,54 +181,90 @@ __device__ __forceinline__ void store_bf16(const int (&acc)[kTileN / 2], const P
   }
 }
 
-// Adds this part of a split tile to the others. True for the warpgroup that came last: it then holds
-// the whole sum, and the workspace is zero again.
-template <int kTileN>
-__device__ __forceinline__ bool merge_split(int (&acc)[kTileN / 2], const Problem& p, int tile,
-                                            int warpgroup, int blocks) {
-  __shared__ int merged[2];
-  const int thread = threadIdx.x % kWarpgroup;
-  int* partial = p.partial + static_cast<size_t>(tile) * (kTileN / 2) * kWarpgroup + thread;
-#pragma unroll
-  for (int i = 0; i < kTileN / 2; ++i) atomicAdd(partial + i * kWarpgroup, acc[i]);
-  __threadfence();
-  warpgroup_sync(warpgroup);
-  if (thread == 0) merged[warpgroup] = atomicAdd(p.arrived + tile, blocks) + blocks;
-  warpgroup_sync(warpgroup);
-  if (merged[warpgroup] != p.schedule.blocks) return false;
-  __threadfence();
-#pragma unroll
-  for (int i = 0; i < kTileN / 2; ++i) {
-    acc[i] = __ldcg(partial + i * kWarpgroup);
-    __stcg(partial + i * kWarpgroup, 0);
-  }
-  if (thread == 0) p.arrived[tile] = 0;
-  return true;
+// Four values of a fragment, fragment registers 4j .. 4j + 3: two columns of two rows.
+struct Quad {
+  int row, column;  // of value 0; values 2 and 3 lie 8 rows below
+};
+
+// Place of a thread's quad j in a 64-row slice whose first row and column are given.
+__device__ __forceinline__ Quad quad_place(int slice_row, int column, int j, int thread) {
+  return {slice_row + thread / 32 * 16 + thread % 32 / 4, column + 8 * j + thread % 4 * 2};
 }
 
-template <int kTileN>
-__device__ __forceinline__ void store_f32(const int (&acc)[kTileN / 2], const Problem& p, int row,
-                                          int column) {
-  const int lane = threadIdx.x % 32;
+// d (+)= float(acc) * factor for kQuads quads beginning at j; reads all of d before it writes.
+template <int kQuads>
+__device__ __forceinline__ void store_f32(const int* acc, const Problem& p, int slice_row,
+                                          int column, int j, int thread) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int r = row + lane / 4 + 8 * half;
-    if (r >= p.m) continue;
-    const float factor = row_factor(p, r);
-    float* out = p.out + static_cast<size_t>(r) * p.n + column + lane % 4 * 2;
+    const int row = quad_place(slice_row, column, j, thread).row + 8 * half;
+    if (row >= p.m) continue;
+    const float factor = row_factor(p, row);
+    float2 value[kQuads];
+    const auto at = [&](int i) {
+      const size_t first = static_cast<size_t>(row) * p.n;
+      return reinterpret_cast<float2*>(p.out + first + quad_place(0, column, j + i, thread).column);
+    };
+    const auto inside = [&](int i) { return column + 8 * (j + i) < p.n; };
 #pragma unroll
-    for (int j = 0; j < kTileN / 8; ++j) {
-      if (column + 8 * j >= p.n) break;
-      float2 value = {__fmul_rn(acc[4 * j + 2 * half], factor),
-                      __fmul_rn(acc[4 * j + 2 * half + 1], factor)};
-      float2* to = reinterpret_cast<float2*>(out + 8 * j);
-      if (p.accumulate) value = {__fadd_rn(to->x, value.x), __fadd_rn(to->y, value.y)};
-      *to = value;
+    for (int i = 0; i < kQuads; ++i) {
+      value[i] = p.accumulate && inside(i) ? *at(i) : float2{0.0f, 0.0f};
+    }
+#pragma unroll
+    for (int i = 0; i < kQuads; ++i) {
+      const float x = __fmul_rn(acc[4 * i + 2 * half], factor);
+      const float y = __fmul_rn(acc[4 * i + 2 * half + 1], factor);
+      if (inside(i)) *at(i) = {__fadd_rn(value[i].x, x), __fadd_rn(value[i].y, y)};
     }
   }
 }
 
-template <class L, int kTileN, bool kPingPong, int kCluster, bool kFloatOutput>
+// A part of a split tile, for merge_parts_kernel.
+template <int kTileN>
+__device__ __forceinline__ void store_part(const int (&acc)[kTileN / 2], const Problem& p,
+                                           int slice) {
+  int4* to =
+      p.partial + static_cast<size_t>(slice) * (kTileN / 8) * kWarpgroup + threadIdx.x % kWarpgroup;
+#pragma unroll
+  for (int j = 0; j < kTileN / 8; ++j) {
+    __stcg(to + j * kWarpgroup,
+           make_int4(acc[4 * j], acc[4 * j + 1], acc[4 * j + 2], acc[4 * j + 3]));
+  }
+}
+
+constexpr int kMergeQuads = 2;  // per thread
+
+// Adds up the parts of the split tiles. Block: one tile of the rest, one of its 64-row slices, and
+// kMergeQuads quads of every thread of that slice.
+template <int kTileN, int kSlices>
+__global__ void __launch_bounds__(kWarpgroup)
+    merge_parts_kernel(const __grid_constant__ Problem p) {
+  constexpr int kRuns = kTileN / 8 / kMergeQuads;
+  const GemmSchedule& schedule = p.schedule;
+  const int tile = blockIdx.x / (kSlices * kRuns);
+  const int slice = blockIdx.x / kRuns % kSlices;
+  const int j = blockIdx.x % kRuns * kMergeQuads;
+  int acc[4 * kMergeQuads] = {};
+#pragma unroll 4
+  for (int chunk = 0; chunk < schedule.chunks; ++chunk) {
+    const size_t part = chunk * schedule.rest() + tile;
+    const int4* from =
+        p.partial + ((part * kSlices + slice) * (kTileN / 8) + j) * kWarpgroup + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < kMergeQuads; ++i) {
+      const int4 v = __ldcg(from + i * kWarpgroup);
+      acc[4 * i] += v.x;
+      acc[4 * i + 1] += v.y;
+      acc[4 * i + 2] += v.z;
+      acc[4 * i + 3] += v.w;
+    }
+  }
+  int row, column;
+  schedule.place(schedule.whole + tile, row, column);
+  store_f32<kMergeQuads>(acc, p, (row * kSlices + slice) * 64, column * kTileN, j, threadIdx.x);
+}
+
+template <class L, int kTileN, bool kPingPong, bool kFloatOutput>
 __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int cluster,
                                         int clusters, uint32_t rank) {
   const int warpgroup = threadIdx.x / kWarpgroup, warp = threadIdx.x / 32;
@@ -252,17 +281,23 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
     const int row = (work.row * kCluster + rank) * L::kRows + row_offset + warp % 4 * 16;
     const int column = work.column * kTileN;
     int acc[kTileN / 2];
-    // Taking turns keeps the pair in the order of the stages; without it a wait could also match the
-    // stage's use before last, for a barrier tells only odd uses from even ones.
+    // Taking turns keeps the pair in the order of the stages; without it a wait could also match
+    // the stage's use before last, for a barrier tells only odd uses from even ones.
     if (kPingPong && turn > 0) turn_wait(warpgroup);
-    const uint32_t held = multiply<L, kTileN, kCluster>(acc, p, shared, row_offset, work, ring);
+    const uint32_t held = multiply<L, kTileN>(acc, p, shared, row_offset, work, ring);
     if (kPingPong && !list.done()) turn_pass(1 - warpgroup);
-    finish_product<L, kTileN, kCluster>(acc, shared, held);
+    finish_product<L, kTileN>(acc, shared, held);
     if constexpr (kFloatOutput) {
-      const int tile = (work.split * kCluster + rank) * 2 + warpgroup;
-      if (work.split < 0 ||
-          merge_split<kTileN>(acc, p, tile, warpgroup, work.end - work.begin)) {
-        store_f32<kTileN>(acc, p, row, column);
+      const int slice = rank * (L::kRows / 64) + row_offset / 64;
+      if (work.part >= 0) {
+        store_part<kTileN>(acc, p, work.part * (L::kRows / 64 * kCluster) + slice);
+      } else {
+        constexpr int kQuads = 8;
+        const int slice_row = (work.row * kCluster + rank) * L::kRows + row_offset;
+#pragma unroll
+        for (int j = 0; j < kTileN / 8; j += kQuads) {
+          store_f32<kQuads>(acc + 4 * j, p, slice_row, column, j, threadIdx.x % kWarpgroup);
+        }
       }
     } else {
       store_bf16<L, kTileN>(acc, p, shared, warp, row, column, scales);
@@ -273,11 +308,11 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
   }
 }
 
-template <int kTileN, bool kPingPong, int kCluster, bool kFloatOutput>
+template <int kTileN, bool kPingPong, bool kFloatOutput>
 __global__ void __launch_bounds__(kThreads, 1) gemm_s8_kernel(const __grid_constant__ Problem p) {
-  using L = Layout<kTileN, kPingPong, kCluster, kFloatOutput>;
+  using L = Layout<kTileN, kPingPong, kFloatOutput>;
   extern __shared__ __align__(1024) uint8_t shared[];
-  const uint32_t rank = kCluster == 1 ? 0 : cluster_rank();
+  const uint32_t rank = cluster_rank();
   const int cluster = blockIdx.x / kCluster, clusters = gridDim.x / kCluster;
   if (threadIdx.x == 0) {
     uint64_t* full = reinterpret_cast<uint64_t*>(shared + L::kFull);
@@ -292,22 +327,22 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_s8_kernel(const __grid_const
   if (threadIdx.x / kWarpgroup == 2) {
     registers_lower<40>();
     if (threadIdx.x == 2 * kWarpgroup) {
-      produce<L, kTileN, kCluster>(p, shared, cluster, clusters, rank);
+      produce<L, kTileN>(p, shared, cluster, clusters, rank);
     }
     __syncwarp();
   } else {
     registers_raise<232>();
-    consume<L, kTileN, kPingPong, kCluster, kFloatOutput>(p, shared, cluster, clusters, rank);
+    consume<L, kTileN, kPingPong, kFloatOutput>(p, shared, cluster, clusters, rank);
   }
-  cluster_sync();  // the other block may still copy into this one's memory or arrive at its barriers
+  cluster_sync();  // the other block may still copy into this one's memory or arrive at its
+                   // barriers
 }
 
-template <int kTileN, bool kPingPong, int kCluster, bool kFloatOutput>
+template <int kTileN, bool kPingPong, bool kFloatOutput>
 cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, __nv_bfloat16* d,
                    cudaStream_t stream) {
-  using L = Layout<kTileN, kPingPong, kCluster, kFloatOutput>;
-  cudaError_t status =
-      make_tensor_map(&p.a, a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.m, p.k, L::kRows);
+  using L = Layout<kTileN, kPingPong, kFloatOutput>;
+  cudaError_t status = make_tensor_map(&p.a, a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.m, p.k, L::kRows);
   if (status != cudaSuccess) return status;
   status = make_tensor_map(&p.b, b, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.n, p.k, kTileN / kCluster);
   if (status != cudaSuccess) return status;
@@ -315,18 +350,13 @@ cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, __nv_bfloat16* 
     status = make_tensor_map(&p.d, d, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, p.m, p.n, 16);
     if (status != cudaSuccess) return status;
   }
-  int device, processors;
-  if ((status = cudaGetDevice(&device)) != cudaSuccess) return status;
-  status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  if (status != cudaSuccess) return status;
-  constexpr int kClusterRows = L::kRows * kCluster;
-  const int clusters = processors / kCluster;
-  p.schedule = make_schedule((p.m + kClusterRows - 1) / kClusterRows,
-                             (p.n + kTileN - 1) / kTileN, (p.k + kTileK - 1) / kTileK,
-                             kBandRows / kClusterRows, clusters, kFloatOutput);
-  const int used = p.schedule.whole > 0 ? clusters : p.schedule.ranges;
+  const int clusters = processor_count() / kCluster;
+  if (clusters == 0) return cudaErrorNoDevice;
+  p.schedule = make_schedule(p.m, p.n, p.k, {kTileN, kPingPong}, kFloatOutput, clusters);
+  const int units = p.schedule.whole + p.schedule.parts();
+  const int used = units < clusters ? units : clusters;
 
-  const auto kernel = gemm_s8_kernel<kTileN, kPingPong, kCluster, kFloatOutput>;
+  const auto kernel = gemm_s8_kernel<kTileN, kPingPong, kFloatOutput>;
   status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, L::kBytes);
   if (status != cudaSuccess) return status;
   cudaLaunchAttribute attribute;
@@ -339,7 +369,14 @@ cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, __nv_bfloat16* 
   config.stream = stream;
   config.attrs = &attribute;
   config.numAttrs = 1;
-  return cudaLaunchKernelEx(&config, kernel, p);
+  status = cudaLaunchKernelEx(&config, kernel, p);
+  if (kFloatOutput && status == cudaSuccess && p.schedule.rest() > 0) {
+    constexpr int kSlices = L::kRows * kCluster / 64;
+    const int blocks = p.schedule.rest() * kSlices * (kTileN / 8 / kMergeQuads);
+    merge_parts_kernel<kTileN, kSlices><<<blocks, kWarpgroup, 0, stream>>>(p);
+    status = cudaGetLastError();
+  }
+  return status;
 }
 
 bool valid(int m, int n, int k, const ColumnScales& columns) {
@@ -362,18 +399,14 @@ cudaError_t gemm_s8_bf16(const int8_t* a, const int8_t* b, const float* row_scal
   p.columns = columns;
   p.m = m, p.n = n, p.k = k;
   p.half_tail = (k - 1) % kTileK < kTileK / 2;
-#define WF_CASE(N, PING_PONG, CLUSTER)                                                          \
-  if (config.tile_n == N && config.ping_pong == PING_PONG && config.cluster == CLUSTER) {       \
-    return launch<N, PING_PONG, CLUSTER, false>(p, a, b, d, stream);                            \
+#define WF_CASE(N, PING_PONG)                                \
+  if (config.tile_n == N && config.ping_pong == PING_PONG) { \
+    return launch<N, PING_PONG, false>(p, a, b, d, stream);  \
   }
-  WF_CASE(256, false, 1)
-  WF_CASE(256, false, 2)
-  WF_CASE(256, true, 1)
-  WF_CASE(256, true, 2)
-  WF_CASE(192, false, 2)
-  WF_CASE(192, true, 1)
-  WF_CASE(192, true, 2)
-  WF_CASE(128, true, 2)
+  WF_CASE(256, false)
+  WF_CASE(256, true)
+  WF_CASE(192, false)
+  WF_CASE(192, true)
 #undef WF_CASE
   return cudaErrorInvalidValue;
 }
@@ -386,37 +419,19 @@ cudaError_t gemm_s8_f32(const int8_t* a, const int8_t* b, const float* row_scale
   p.row_scale = row_scale;
   p.out = d;
   p.accumulate = accumulate;
-  p.arrived = static_cast<int*>(workspace);
-  p.partial = p.arrived + kMaxTileBytes / 4;
+  p.partial = static_cast<int4*>(workspace);
   p.m = m, p.n = n, p.k = k;
   p.half_tail = (k - 1) % kTileK < kTileK / 2;
-#define WF_CASE(N, CLUSTER)                                                          \
-  if (config.tile_n == N && !config.ping_pong && config.cluster == CLUSTER) {       \
-    return launch<N, false, CLUSTER, true>(p, a, b, nullptr, stream);                            \
+#define WF_CASE(N, PING_PONG)                                    \
+  if (config.tile_n == N && config.ping_pong == PING_PONG) {     \
+    return launch<N, PING_PONG, true>(p, a, b, nullptr, stream); \
   }
-  WF_CASE(256, 1)
-  WF_CASE(256, 2)
-  WF_CASE(192, 1)
-  WF_CASE(192, 2)
+  WF_CASE(256, false)
+  WF_CASE(256, true)
+  WF_CASE(192, false)
+  WF_CASE(192, true)
 #undef WF_CASE
   return cudaErrorInvalidValue;
-}
-
-size_t gemm_s8_workspace_bytes() {
-  int device, processors;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  if (cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) {
-    return 0;
-  }
-  return static_cast<size_t>(processors + 1) * kMaxTileBytes;
-}
-
-GemmS8Config gemm_s8_bf16_config(int m, int n, int k) {
-  return {256, true, 2};
-}
-
-GemmS8Config gemm_s8_f32_config(int m, int n, int k) {
-  return {256, false, 2};
 }
 
 }  // namespace wf::kernels

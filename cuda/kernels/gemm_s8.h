@@ -34,13 +34,12 @@ struct ColumnScales {
   const float* scale[kMaxColumnSegments] = {};
 };
 
-// How the work is cut. tile_n: 128, 192 or 256 output columns per tile. ping_pong: the two warpgroups
-// work on tiles of their own, so that one's output overlaps the other's product (64 rows a tile);
-// otherwise they share one of 128 rows. cluster: 1 or 2 blocks that share the tile of b.
+// How the work is cut. tile_n: 192 or 256 output columns per tile. ping_pong: the two warpgroups of
+// a block work on tiles of their own, so that one's output overlaps the other's product (64 rows a
+// tile); otherwise they share a tile of 128 rows.
 struct GemmS8Config {
   int tile_n;
   bool ping_pong;
-  int cluster;
 };
 
 // The configuration that a sweep on the card found fastest for such a problem.
@@ -55,10 +54,10 @@ cudaError_t gemm_s8_bf16(const int8_t* a, const int8_t* b, const float* row_scal
                          const ColumnScales& columns, __nv_bfloat16* d, int m, int n, int k,
                          GemmS8Config config, cudaStream_t stream);
 
-// As above with fp32 output, accumulated into d when `accumulate`. The product is also split along k,
-// so that few output tiles fill the card; int32 partial sums make the result independent of timing.
-// workspace: gemm_s8_workspace_bytes() of device memory, zero before the first call; every call leaves
-// it zero. Calls that may overlap in time need workspaces of their own.
+// As above with fp32 output, accumulated into d when `accumulate`. The product is also split along
+// k, so that few output tiles fill the card; int32 partial sums make the result independent of
+// timing. workspace: gemm_s8_workspace_bytes() of device memory, contents free. Calls that may
+// overlap in time need workspaces of their own.
 cudaError_t gemm_s8_f32(const int8_t* a, const int8_t* b, const float* row_scale, bool accumulate,
                         float* d, int m, int n, int k, void* workspace, GemmS8Config config,
                         cudaStream_t stream);

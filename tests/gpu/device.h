@@ -69,7 +69,8 @@ class Gpu : public ::testing::Test {
     if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) GTEST_SKIP() << "no usable GPU";
     check(cudaGetDevice(&device));
     check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-    if (major != 9) GTEST_SKIP() << "the kernels are built for sm_90a, this card is sm_" << major << "x";
+    if (major != 9)
+      GTEST_SKIP() << "the kernels are built for sm_90a, this card is sm_" << major << "x";
     // Fresh inputs in every run; a failure prints the seed, WF_SEED=<seed> repeats it.
     const char* given = std::getenv("WF_SEED");
     seed_ = given ? std::stoul(given) : std::random_device{}();

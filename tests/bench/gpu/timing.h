@@ -60,7 +60,8 @@ T* random_memory(size_t bytes, const std::function<uint64_t(uint64_t)>& map = nu
   std::vector<uint64_t> chunk(std::min<size_t>((bytes + 7) / 8, 1 << 20));
   for (auto& word : chunk) word = map ? map(random()) : random();
   void* memory;
-  check(cudaMalloc(&memory, chunk.size() * 8 * ((bytes + chunk.size() * 8 - 1) / (chunk.size() * 8))));
+  check(cudaMalloc(&memory,
+                   chunk.size() * 8 * ((bytes + chunk.size() * 8 - 1) / (chunk.size() * 8))));
   for (size_t at = 0; at < bytes; at += chunk.size() * 8) {
     check(cudaMemcpy(static_cast<char*>(memory) + at, chunk.data(), chunk.size() * 8,
                      cudaMemcpyHostToDevice));
