@@ -5,8 +5,8 @@
 
 namespace wf::kernels {
 
-// Hardware exp2 and reciprocal, relative error under 2^-20 for |x| < 16. Their flushing of denormals
-// does not show: exp2 is added to 1, and the reciprocal is denormal only where x < -87.
+// Hardware exp2 and reciprocal, relative error under 2^-20 for |x| < 16. Their flushing of
+// denormals does not show: exp2 is added to 1, and the reciprocal is denormal only where x < -87.
 __device__ __forceinline__ float sigmoid(float x) {
   float power, inverse;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x * -1.44269504f));
@@ -16,6 +16,10 @@ __device__ __forceinline__ float sigmoid(float x) {
 
 struct Silu {
   __device__ static float value(float gate) { return __fmul_rn(gate, sigmoid(gate)); }
+  __device__ static float derivative(float gate) {
+    const float s = sigmoid(gate);
+    return s * (1.0f + gate * (1.0f - s));
+  }
 };
 
 struct Relu2 {
@@ -23,6 +27,7 @@ struct Relu2 {
     const float positive = max_or_nan(gate, 0.0f);
     return __fmul_rn(positive, positive);
   }
+  __device__ static float derivative(float gate) { return 2.0f * max_or_nan(gate, 0.0f); }
 };
 
 }  // namespace wf::kernels

@@ -12,8 +12,8 @@ __device__ __forceinline__ float quantize_scale(float largest) {
   return __fdiv_rn(127.0f, max_or_nan(largest, 1e-5f));
 }
 
-// rint_even(t) in the low byte. Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it in
-// the low bits in two's complement: exact for |t| < 2^22.
+// rint_even(t) in the low byte. Adding 1.5 * 2^23 rounds to an integer, ties to even, and leaves it
+// in the low bits in two's complement: exact for |t| < 2^22.
 __device__ __forceinline__ uint32_t round_to_code(float t) {
   return __float_as_uint(__fadd_rn(t, 12582912.0f));
 }

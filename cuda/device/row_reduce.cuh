@@ -1,10 +1,8 @@
-// Sums and maxima over the threads that share a row, in a fixed order. A block holds
-// kBlockThreads / kRowThreads rows; all its threads must call together.
+// Sums and maxima over the threads that share a row, in a fixed order. All threads of the block
+// must call together.
 #pragma once
 
 #include <stdint.h>
-
-#include "device/row_shape.h"
 
 namespace wf::kernels {
 

@@ -1,49 +1,50 @@
-// How the threads of a block share rows: the smallest arrangement that holds a row in registers, and
-// as many blocks as the card keeps busy at once.
+// How the threads of a block share rows, so that a row lives in registers.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 namespace wf::kernels {
 
-constexpr int kBlockThreads = 256;
-
 template <int kThreads_, int kVectors_>
 struct RowShape {
-  static constexpr int kThreads = kThreads_;  // per row
-  static constexpr int kVectors = kVectors_;  // of 8 elements per thread
-  static constexpr int kRows = kBlockThreads / kThreads;                           // per block
-  static constexpr int kBlocksPerSm = kVectors <= 3 ? 3 : kVectors <= 4 ? 2 : 1;  // caps registers
+  static constexpr int kThreads = kThreads_;                      // per row
+  static constexpr int kVectors = kVectors_;                      // of 8 per thread
+  static constexpr int kBlock = kThreads < 256 ? 256 : kThreads;  // threads
+  static constexpr int kRows = kBlock / kThreads;                 // per block
+  static constexpr int kThreadsPerSm = kVectors <= 3 ? 1024 : kVectors <= 5 ? 768 : 512;
+  static constexpr int kBlocksPerSm = kThreadsPerSm / kBlock;  // caps registers
 };
 
-// Calls launch(RowShape, blocks) for `rows` rows of `width` elements; returns the launch's status, or
-// cudaErrorInvalidValue for a width that is no multiple of 16 or over 16384.
-template <class Launch>
+// Calls launch(RowShape, blocks) with the smallest shape of at most kMaxVectors vectors per thread
+// that holds a row of `width` elements; returns the launch's status, or cudaErrorInvalidValue for a
+// width that is no multiple of 16 or that no shape holds.
+template <int kMaxVectors, class Launch>
 cudaError_t with_row_shape(int rows, int width, Launch launch) {
   if (rows < 1 || width < 16 || width % 16 != 0) return cudaErrorInvalidValue;
-  int device, processors;
-  cudaError_t status = cudaGetDevice(&device);
-  if (status != cudaSuccess) return status;
-  status = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  if (status != cudaSuccess) return status;
-  const auto run = [&](auto shape) {
+  bool launched = false;
+  const auto offer = [&](auto shape) {
     using Shape = decltype(shape);
-    const int needed = (rows + Shape::kRows - 1) / Shape::kRows;
-    const int resident = processors * Shape::kBlocksPerSm;
-    launch(shape, needed < resident ? needed : resident);
-    return cudaGetLastError();
+    if constexpr (Shape::kVectors <= kMaxVectors) {
+      if (launched || width > 8 * Shape::kThreads * Shape::kVectors) return;
+      launch(shape, (rows + Shape::kRows - 1) / Shape::kRows);
+      launched = true;
+    }
   };
-  const int vectors = width / 8;
-  if (vectors <= 32 * 3) return run(RowShape<32, 3>{});
-  if (vectors <= 64 * 2) return run(RowShape<64, 2>{});
-  if (vectors <= 64 * 3) return run(RowShape<64, 3>{});
-  if (vectors <= 128 * 2) return run(RowShape<128, 2>{});
-  if (vectors <= 128 * 3) return run(RowShape<128, 3>{});
-  if (vectors <= 256 * 2) return run(RowShape<256, 2>{});
-  if (vectors <= 256 * 3) return run(RowShape<256, 3>{});
-  if (vectors <= 256 * 4) return run(RowShape<256, 4>{});
-  if (vectors <= 256 * 8) return run(RowShape<256, 8>{});
-  return cudaErrorInvalidValue;
+  offer(RowShape<32, 3>{});
+  offer(RowShape<32, 4>{});
+  offer(RowShape<64, 2>{});
+  offer(RowShape<64, 3>{});
+  offer(RowShape<64, 4>{});
+  offer(RowShape<128, 2>{});
+  offer(RowShape<64, 5>{});
+  offer(RowShape<128, 3>{});
+  offer(RowShape<128, 4>{});
+  offer(RowShape<256, 2>{});
+  offer(RowShape<256, 3>{});
+  offer(RowShape<256, 4>{});
+  offer(RowShape<512, 2>{});
+  offer(RowShape<256, 8>{});
+  return launched ? cudaGetLastError() : cudaErrorInvalidValue;
 }
 
 }  // namespace wf::kernels

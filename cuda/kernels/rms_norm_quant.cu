@@ -1,15 +1,16 @@
-// See rms_norm_quant.h for the formula. A row lives in the registers of 32 to 256 threads; each input
-// is read once and each output written once.
-#include "kernels/rms_norm_quant.h"
-
+// See rms_norm_quant.h for the formula. A row lives in the registers of 32 to 256 threads; each
+// input is read once and each output written once.
 #include "device/bf16.cuh"
 #include "device/glu.cuh"
 #include "device/quantize.cuh"
 #include "device/row_reduce.cuh"
 #include "device/row_shape.h"
+#include "kernels/rms_norm_quant.h"
 
 namespace wf::kernels {
 namespace {
+
+constexpr int kMaxVectors = 8;  // per thread, see RowShape
 
 // Sources: load() fetches what eight elements of h need, expand() computes them.
 struct Plain {
@@ -22,7 +23,9 @@ struct Plain {
   __device__ Raw load(size_t row, int column) const {
     return {load_vector(x + row * width + column)};
   }
-  __device__ void expand(const Raw& raw, size_t, int, float (&h)[8]) const { unpack_bf16(raw.x, h); }
+  __device__ void expand(const Raw& raw, size_t, int, bool, float (&h)[8]) const {
+    unpack_bf16(raw.x, h);
+  }
 };
 
 struct Added {
@@ -38,14 +41,14 @@ struct Added {
     const size_t at = row * width + column;
     return {load_vector(x + at), load_vector(delta + at)};
   }
-  __device__ void expand(const Raw& raw, size_t row, int column, float (&h)[8]) const {
+  __device__ void expand(const Raw& raw, size_t row, int column, bool inside, float (&h)[8]) const {
     float delta[8];
     unpack_bf16(raw.x, h);
     unpack_bf16(raw.delta, delta);
 #pragma unroll
     for (int i = 0; i < 8; ++i) h[i] = __fadd_rn(h[i], delta[i]);
     const uint4 rounded = pack_bf16(h);
-    store_vector(sum + row * width + column, rounded);
+    if (inside) store_vector(sum + row * width + column, rounded);
     unpack_bf16(rounded, h);
   }
 };
@@ -62,7 +65,7 @@ struct Glu {
     const __nv_bfloat16* at = gate_up + 2 * row * width + column;
     return {load_vector(at), load_vector(at + width)};
   }
-  __device__ void expand(const Raw& raw, size_t, int, float (&h)[8]) const {
+  __device__ void expand(const Raw& raw, size_t, int, bool, float (&h)[8]) const {
     float up[8];
     unpack_bf16(raw.gate, h);
     unpack_bf16(raw.up, up);
@@ -71,80 +74,69 @@ struct Glu {
   }
 };
 
-// A block walks over the rows; the next row's loads are in flight while it works on this one.
+// Threads beyond the row's end work on zeros: branches around the arithmetic would keep the loads
+// from being in flight together.
 template <class Shape, class Source>
-__global__ void __launch_bounds__(kBlockThreads, Shape::kBlocksPerSm)
+__global__ void __launch_bounds__(Shape::kBlock, Shape::kBlocksPerSm)
     rms_norm_quant_kernel(Source source, const float* __restrict__ gain, float eps,
-                          int8_t* __restrict__ q, float* __restrict__ scale,
+                          float inverse_width, int8_t* __restrict__ q, float* __restrict__ scale,
                           float* __restrict__ rstd_out, int rows, int width) {
   constexpr int kThreads = Shape::kThreads, kVectors = Shape::kVectors;
-  __shared__ float exchange[2][kBlockThreads / 32];
+  __shared__ float exchange[2][Shape::kBlock / 32];
   const int thread = threadIdx.x % kThreads;
+  const size_t row = static_cast<size_t>(blockIdx.x) * Shape::kRows + threadIdx.x / kThreads;
   const auto column = [&](int v) { return (v * kThreads + thread) * 8; };
+  const auto inside = [&](int v) { return row < rows && column(v) < width; };
+
   typename Source::Raw raw[kVectors];
-  const auto fetch = [&](int row) {
 #pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      if (row < rows && column(v) < width) raw[v] = source.load(row, column(v));
-    }
-  };
+  for (int v = 0; v < kVectors; ++v) {
+    raw[v] = inside(v) ? source.load(row, column(v)) : typename Source::Raw{};
+  }
+  float h[kVectors][8];
+  float squares = 0;
+#pragma unroll
+  for (int v = 0; v < kVectors; ++v) {
+    source.expand(raw[v], row, column(v), inside(v), h[v]);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) squares = fmaf(h[v][i], h[v][i], squares);
+  }
+  squares = row_reduce<Sum, kThreads>(squares, exchange[0]);
+  const float rstd = rsqrtf(__fadd_rn(__fmul_rn(squares, inverse_width), eps));
 
-  const int step = gridDim.x * Shape::kRows;
-  int row = blockIdx.x * Shape::kRows + threadIdx.x / kThreads;
-  fetch(row);
-  for (int first = blockIdx.x * Shape::kRows; first < rows; first += step, row += step) {
-    float h[kVectors][8];
-    float squares = 0;
+  float largest = 0;
 #pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      if (row < rows && column(v) < width) {
-        source.expand(raw[v], row, column(v), h[v]);
+  for (int v = 0; v < kVectors; ++v) {
+    const float* at = gain + (inside(v) ? column(v) : 0);
+    const float4 low = *reinterpret_cast<const float4*>(at);
+    const float4 high = *reinterpret_cast<const float4*>(at + 4);
+    const float g[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
-        for (int i = 0; i < 8; ++i) squares = fmaf(h[v][i], h[v][i], squares);
-      }
+    for (int i = 0; i < 8; ++i) {
+      h[v][i] = __fmul_rn(__fmul_rn(h[v][i], rstd), g[i]);
+      largest = max_or_nan(largest, fabsf(h[v][i]));
     }
-    fetch(row + step);
-    squares = row_reduce<Sum, kThreads>(squares, exchange[0]);
-    const float mean = __fdiv_rn(squares, static_cast<float>(width));
-    const float rstd = __frcp_rn(__fsqrt_rn(__fadd_rn(mean, eps)));
-
-    float largest = 0;
+  }
+  largest = row_reduce<Max, kThreads>(largest, exchange[1]);
+  const float s = quantize_scale(largest);
+  if (row < rows && thread == 0) {
+    scale[row] = s;
+    rstd_out[row] = rstd;
+  }
 #pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      if (row < rows && column(v) < width) {
-        const float4 low = *reinterpret_cast<const float4*>(gain + column(v));
-        const float4 high = *reinterpret_cast<const float4*>(gain + column(v) + 4);
-        const float g[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-#pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          h[v][i] = __fmul_rn(__fmul_rn(h[v][i], rstd), g[i]);
-          largest = max_or_nan(largest, fabsf(h[v][i]));
-        }
-      }
-    }
-    largest = row_reduce<Max, kThreads>(largest, exchange[1]);
-    const float s = quantize_scale(largest);
-    if (row < rows && thread == 0) {
-      scale[row] = s;
-      rstd_out[row] = rstd;
-    }
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      if (row < rows && column(v) < width) {
-        *reinterpret_cast<uint2*>(q + static_cast<size_t>(row) * width + column(v)) =
-            quantize_vector(h[v], s);
-      }
-    }
+  for (int v = 0; v < kVectors; ++v) {
+    const uint2 codes = quantize_vector(h[v], s);
+    if (inside(v)) *reinterpret_cast<uint2*>(q + row * width + column(v)) = codes;
   }
 }
 
 template <class Source>
 cudaError_t launch(const Source& source, const float* gain, float eps, int8_t* q, float* scale,
                    float* rstd, int rows, int width, cudaStream_t stream) {
-  return with_row_shape(rows, width, [&](auto shape, int blocks) {
+  return with_row_shape<kMaxVectors>(rows, width, [&](auto shape, int blocks) {
     using Shape = decltype(shape);
-    rms_norm_quant_kernel<Shape><<<blocks, kBlockThreads, 0, stream>>>(
-        source, gain, eps, q, scale, rstd, rows, width);
+    rms_norm_quant_kernel<Shape><<<blocks, decltype(shape)::kBlock, 0, stream>>>(
+        source, gain, eps, 1.0f / width, q, scale, rstd, rows, width);
   });
 }
 

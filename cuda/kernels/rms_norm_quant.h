@@ -1,9 +1,10 @@
-// RMSNorm and activation quantiser in one pass over the row, for the three inputs of a ternary linear.
+// RMSNorm and activation quantiser in one pass over the row, for the three inputs of a ternary
+// linear.
 //
 //   h    = bf16(x + delta)               add_rms_norm_quant (also written out: the residual stream)
-//        = x                             rms_norm_quant     (first norm of a model, attention output)
-//        = activation(gate) * up         glu_norm_quant     (feed-forward, kept in fp32)
-//   rstd = 1 / sqrt(mean(h^2) + eps)     correctly rounded root and quotient of the fp32 mean
+//        = x                             rms_norm_quant     (first norm of a model, attention
+//        output) = activation(gate) * up         glu_norm_quant     (feed-forward, kept in fp32)
+//   rstd = 1 / sqrt(mean(h^2) + eps)     fp32, a few ulp: see below
 //   y    = (h * rstd) * gain             fp32, in this order, no fused multiply-add
 //   a    = max(max|y|, 1e-5),  s = 127 / a,  q = rint_even(y * s)   int8, in [-127, 127]
 //
@@ -23,8 +24,9 @@ namespace wf::kernels {
 enum class GluActivation { kSilu, kRelu2 };
 
 // Shapes: x, delta, sum, q [rows, width]; gain fp32 [width]; scale, rstd fp32 [rows]. Row-major and
-// dense, device memory, 16-byte aligned; width a multiple of 16, at most 16384. q may not overlap an
-// input; sum may be x or delta. Return cudaErrorInvalidValue for other widths, else the launch's.
+// dense, device memory, 16-byte aligned; width a multiple of 16, at most 16384. q may not overlap
+// an input; sum may be x or delta. Return cudaErrorInvalidValue for other widths, else the
+// launch's.
 cudaError_t add_rms_norm_quant(const __nv_bfloat16* x, const __nv_bfloat16* delta,
                                const float* gain, float eps, __nv_bfloat16* sum, int8_t* q,
                                float* scale, float* rstd, int rows, int width, cudaStream_t stream);

