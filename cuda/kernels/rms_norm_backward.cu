@@ -1,0 +1,256 @@
+// See rms_norm_backward.h for the formula. A row is read once and lives in registers as bf16; what
+// it adds to dgain is kept in shared memory, every thread adding to its own columns, until the
+// block has walked all its rows. A second launch adds up the blocks.
+#include "device/bf16.cuh"
+#include "device/glu.cuh"
+#include "device/processors.h"
+#include "device/row_reduce.cuh"
+#include "device/row_shape.h"
+#include "kernels/rms_norm_backward.h"
+
+namespace wf::kernels {
+namespace {
+
+constexpr int kMaxVectors = 3;  // per thread, see RowShape
+
+// Leaves each thread about 128 registers, which two passes over a row take.
+constexpr int blocks_per_sm(int threads) { return threads <= 256 ? 2 : 1; }
+constexpr int kMaxWidth = 8192;
+
+struct Raw {
+  uint4 first, second;
+};
+
+// Hides from the compiler that v is what it was: it computes again from v instead of keeping
+// results in registers, of which there are fewer than the second pass over a row would use.
+__device__ __forceinline__ void forget(uint4& v) {
+  asm volatile("" : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w));
+}
+
+// Sources: load() fetches what eight elements need beside dy, expand() computes h, store() turns dh
+// into the gradients of what was fetched.
+struct Plain {
+  const __nv_bfloat16* h;
+  const __nv_bfloat16* residual_gradient;
+  __nv_bfloat16* dx;
+  int width;
+
+  __device__ Raw load(size_t row, int column) const {
+    const size_t at = row * width + column;
+    return {load_vector(h + at),
+            residual_gradient != nullptr ? load_vector(residual_gradient + at) : uint4{}};
+  }
+  __device__ void expand(const Raw& raw, float (&h)[8]) const { unpack_bf16(raw.first, h); }
+  __device__ void store(const Raw& raw, size_t row, int column, float (&dh)[8]) const {
+    float residual[8];
+    unpack_bf16(raw.second, residual);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) dh[i] += residual[i];
+    store_vector(dx + row * width + column, pack_bf16(dh));
+  }
+};
+
+template <class Activation>
+struct Glu {
+  const __nv_bfloat16* gate_up;
+  __nv_bfloat16* dgate_up;
+  int width;
+
+  __device__ Raw load(size_t row, int column) const {
+    const __nv_bfloat16* at = gate_up + 2 * row * width + column;
+    return {load_vector(at), load_vector(at + width)};
+  }
+  __device__ void expand(const Raw& raw, float (&h)[8]) const {
+    float up[8];
+    unpack_bf16(raw.first, h);
+    unpack_bf16(raw.second, up);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) h[i] = __fmul_rn(Activation::value(h[i]), up[i]);
+  }
+  __device__ void store(const Raw& raw, size_t row, int column, float (&dh)[8]) const {
+    float gate[8], up[8];
+    unpack_bf16(raw.first, gate);
+    unpack_bf16(raw.second, up);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float dgate = dh[i] * up[i] * Activation::derivative(gate[i]);
+      up[i] = dh[i] * Activation::value(gate[i]);
+      gate[i] = dgate;
+    }
+    __nv_bfloat16* at = dgate_up + 2 * row * width + column;
+    store_vector(at, pack_bf16(gate));
+    store_vector(at + width, pack_bf16(up));
+  }
+};
+
+struct Gain {
+  float value[8];
+  __device__ Gain(const float* gain, int column) {
+    const float4 low = *reinterpret_cast<const float4*>(gain + column);
+    const float4 high = *reinterpret_cast<const float4*>(gain + column + 4);
+    value[0] = low.x, value[1] = low.y, value[2] = low.z, value[3] = low.w;
+    value[4] = high.x, value[5] = high.y, value[6] = high.z, value[7] = high.w;
+  }
+};
+
+// A block's sums for dgain: [row of the block][vector][half of the vector][thread of the row].
+template <class Shape>
+constexpr int kSumsPerRow = Shape::kVectors * 2 * Shape::kThreads;
+
+template <class Shape, class Source>
+__global__ void __launch_bounds__(Shape::kBlock, blocks_per_sm(Shape::kBlock))
+    norm_backward_kernel(Source source, const __nv_bfloat16* __restrict__ dy,
+                         const float* __restrict__ rstd, const float* __restrict__ gain,
+                         float inverse_width, float4* __restrict__ partial, int rows, int width) {
+  constexpr int kThreads = Shape::kThreads, kVectors = Shape::kVectors, kRows = Shape::kRows;
+  extern __shared__ float4 sums[];
+  __shared__ float exchange[2][Shape::kBlock / 32];
+  const int thread = threadIdx.x % kThreads, group = threadIdx.x / kThreads;
+  const auto column = [&](int v) { return (v * kThreads + thread) * 8; };
+  float4* own = sums + group * kSumsPerRow<Shape> + thread;
+#pragma unroll
+  for (int i = 0; i < kVectors * 2; ++i) own[i * kThreads] = {};
+
+  for (int first = blockIdx.x * kRows, turn = 0; first < rows;
+       first += gridDim.x * kRows, turn ^= 1) {
+    const size_t row = first + group;
+    const auto inside = [&](int v) { return row < rows && column(v) < width; };
+    uint4 raw_dy[kVectors];
+    Raw raw[kVectors];
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      raw_dy[v] = inside(v) ? load_vector(dy + row * width + column(v)) : uint4{};
+      raw[v] = inside(v) ? source.load(row, column(v)) : Raw{};
+    }
+    const float r = row < rows ? rstd[row] : 0.0f;
+    float dot = 0;
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      const Gain g(gain, column(v) < width ? column(v) : 0);
+      float d[8], h[8], added[8];
+      unpack_bf16(raw_dy[v], d);
+      source.expand(raw[v], h);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        added[i] = d[i] * (h[i] * r);
+        dot += added[i] * g.value[i];
+      }
+      float4& low = own[2 * v * kThreads];
+      float4& high = own[(2 * v + 1) * kThreads];
+      low = {low.x + added[0], low.y + added[1], low.z + added[2], low.w + added[3]};
+      high = {high.x + added[4], high.y + added[5], high.z + added[6], high.w + added[7]};
+    }
+    const float c = row_reduce<Sum, kThreads>(dot, exchange[turn]) * inverse_width;
+    asm volatile("" : "+l"(gain));
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      forget(raw_dy[v]);
+      forget(raw[v].first);
+      forget(raw[v].second);
+      const Gain g(gain, column(v) < width ? column(v) : 0);
+      float d[8], h[8];
+      unpack_bf16(raw_dy[v], d);
+      source.expand(raw[v], h);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) d[i] = r * (d[i] * g.value[i] - h[i] * r * c);
+      if (inside(v)) source.store(raw[v], row, column(v), d);
+    }
+  }
+
+  __syncthreads();
+  for (int i = threadIdx.x; i < kSumsPerRow<Shape>; i += Shape::kBlock) {
+    float4 sum = sums[i];
+#pragma unroll
+    for (int other = 1; other < kRows; ++other) {
+      const float4 more = sums[other * kSumsPerRow<Shape> + i];
+      sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
+    }
+    partial[static_cast<size_t>(blockIdx.x) * kSumsPerRow<Shape> + i] = sum;
+  }
+}
+
+constexpr int kSumLanes = 8;  // four columns each
+constexpr int kSumSlices = 32;
+
+// Adds up the blocks' sums: a slice of threads takes every kSumSlices-th block, then the slices are
+// added in order.
+template <class Shape>
+__global__ void __launch_bounds__(kSumLanes* kSumSlices)
+    dgain_kernel(const float4* __restrict__ partial, int blocks, float* __restrict__ dgain,
+                 bool accumulate, int width) {
+  __shared__ float4 slices[kSumSlices][kSumLanes];
+  const int lane = threadIdx.x % kSumLanes, slice = threadIdx.x / kSumLanes;
+  const int index = blockIdx.x * kSumLanes + lane;
+  float4 sum = {};
+#pragma unroll 4
+  for (int block = slice; block < blocks; block += kSumSlices) {
+    const float4 more = partial[static_cast<size_t>(block) * kSumsPerRow<Shape> + index];
+    sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
+  }
+  slices[slice][lane] = sum;
+  __syncthreads();
+  if (slice != 0) return;
+#pragma unroll
+  for (int other = 1; other < kSumSlices; ++other) {
+    const float4 more = slices[other][lane];
+    sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
+  }
+  const int vector = index / (2 * Shape::kThreads), half = index / Shape::kThreads % 2;
+  const int column = (vector * Shape::kThreads + index % Shape::kThreads) * 8 + half * 4;
+  if (column >= width) return;
+  float4* to = reinterpret_cast<float4*>(dgain + column);
+  if (accumulate) {
+    const float4 before = *to;
+    sum = {before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w};
+  }
+  *to = sum;
+}
+
+template <class Source>
+cudaError_t launch(const Source& source, const __nv_bfloat16* dy, const float* rstd,
+                   const float* gain, float* dgain, bool accumulate, void* workspace, int rows,
+                   int width, cudaStream_t stream) {
+  if (width > kMaxWidth) return cudaErrorInvalidValue;
+  const int processors = processor_count();
+  if (processors == 0) return cudaErrorNoDevice;
+  return with_row_shape<kMaxVectors>(rows, width, [&](auto shape, int blocks) {
+    using Shape = decltype(shape);
+    const int resident = processors * (blocks_per_sm(Shape::kBlock));
+    if (blocks > resident) blocks = resident;
+    constexpr int kSharedBytes = Shape::kRows * kSumsPerRow<Shape> * sizeof(float4);
+    const auto kernel = norm_backward_kernel<Shape, Source>;
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+    float4* partial = static_cast<float4*>(workspace);
+    kernel<<<blocks, Shape::kBlock, kSharedBytes, stream>>>(source, dy, rstd, gain, 1.0f / width,
+                                                            partial, rows, width);
+    dgain_kernel<Shape><<<kSumsPerRow<Shape> / kSumLanes, kSumLanes * kSumSlices, 0, stream>>>(
+        partial, blocks, dgain, accumulate, width);
+  });
+}
+
+}  // namespace
+
+cudaError_t rms_norm_backward(const __nv_bfloat16* dy, const __nv_bfloat16* h, const float* rstd,
+                              const float* gain, const __nv_bfloat16* residual_gradient,
+                              __nv_bfloat16* dx, float* dgain, bool accumulate_dgain,
+                              void* workspace, int rows, int width, cudaStream_t stream) {
+  return launch(Plain{h, residual_gradient, dx, width}, dy, rstd, gain, dgain, accumulate_dgain,
+                workspace, rows, width, stream);
+}
+
+cudaError_t glu_norm_backward(const __nv_bfloat16* dy, const __nv_bfloat16* gate_up,
+                              GluActivation activation, const float* rstd, const float* gain,
+                              __nv_bfloat16* dgate_up, float* dgain, bool accumulate_dgain,
+                              void* workspace, int rows, int width, cudaStream_t stream) {
+  return activation == GluActivation::kSilu
+             ? launch(Glu<Silu>{gate_up, dgate_up, width}, dy, rstd, gain, dgain, accumulate_dgain,
+                      workspace, rows, width, stream)
+             : launch(Glu<Relu2>{gate_up, dgate_up, width}, dy, rstd, gain, dgain, accumulate_dgain,
+                      workspace, rows, width, stream);
+}
+
+size_t rms_norm_backward_workspace_bytes() {
+  return static_cast<size_t>(processor_count()) * blocks_per_sm(256) * kMaxWidth * sizeof(float);
+}
+
+}  // namespace wf::kernels
