@@ -1,13 +1,14 @@
-// Byte transposes of 64 x 64 tiles of codes: four rows of four codes in registers, the tile in shared
-// memory, so that both orders are read and written in runs of 64 bytes.
+// Byte transposes of 64 x 64 tiles of codes: four rows of four codes in registers, the tile in
+// shared memory, so that both orders are read and written in runs of 64 bytes.
 #pragma once
 
 #include <stdint.h>
 
 namespace wf::kernels {
 
-constexpr int kCodeTile = 64;          // rows and columns of a tile
-constexpr int kCodeTileThreads = 256;  // each holds a 4 x 4 block: rows 4 * (t / 16), columns 4 * (t % 16)
+constexpr int kCodeTile = 64;  // rows and columns of a tile
+constexpr int kCodeTileThreads =
+    256;  // each holds a 4 x 4 block: rows 4 * (t / 16), columns 4 * (t % 16)
 
 // words[i] holds columns 0..3 of row i; afterwards words[j] holds rows 0..3 of column j.
 __device__ __forceinline__ void transpose_4x4(uint32_t (&words)[4]) {
@@ -22,11 +23,12 @@ __device__ __forceinline__ void transpose_4x4(uint32_t (&words)[4]) {
 }
 
 struct CodeTile {
-  uint32_t words[kCodeTile][kCodeTile / 4 + 1];  // [column][four rows], padded against bank conflicts
+  uint32_t words[kCodeTile]
+                [kCodeTile / 4 + 1];  // [column][four rows], padded against bank conflicts
 
   // Called by all threads of the block with their 4 x 4 block (row-major words, as transpose_4x4
-  // takes them); writes the tile to `to` [columns, rows], a multiple of 4 rows. The tile's first row
-  // and column are given; what lies outside the matrix is left out.
+  // takes them); writes the tile to `to` [columns, rows], a multiple of 4 rows. The tile's first
+  // row and column are given; what lies outside the matrix is left out.
   __device__ __forceinline__ void store_transposed(uint32_t (&block)[4], int8_t* to, int first_row,
                                                    int first_column, int rows, int columns) {
     const int t = threadIdx.x;

@@ -1,6 +1,6 @@
-// Ternary codes of many weight matrices in three launches, once per optimizer step.
+// Ternary codes of many weight matrices in a few launches, once per optimizer step.
 //
-//   delta = max(sum |w| / count, 1e-5)            fp32; the sum in fp64, in a fixed order
+//   delta = max(sum |w| / count, 1e-5)                 fp32; the sum in fp64, in a fixed order
 //   code  = clamp(rint_even(w * (1 / delta)), -1, 1)   fp32, 1 / delta an IEEE division
 //
 // and, for int8 data in general, the transpose.
@@ -20,16 +20,25 @@ struct TernaryMatrix {
   uint8_t* packed;           // [rows, columns / 4], code j of four at bits 2j as code + 1
   float* delta;              // one value
   int rows, columns;
-  int first_tile;            // filled by plan_ternarize
+  int first_tile, first_chunk;  // filled by plan_ternarize
 };
 
-// Fills first_tile on the host; returns the number of tiles, or 0 when a matrix has a bad shape.
-// The list must then be copied to the device, where ternarize() reads it.
-int plan_ternarize(TernaryMatrix* matrices, int count);
+constexpr int kSumChunk = 4096;  // consecutive elements of a matrix whose |w| are summed together
 
-// matrices: device copy of the planned list. partial: device memory for `tiles` doubles.
-cudaError_t ternarize(const TernaryMatrix* matrices, int count, int tiles, double* partial,
-                      cudaStream_t stream);
+struct TernarizePlan {
+  int tiles, chunks;  // 0 when a matrix has a bad shape
+};
+
+// Fills first_tile and first_chunk on the host. The list must then be copied to the device.
+TernarizePlan plan_ternarize(TernaryMatrix* matrices, int count);
+
+// Both take the device copy of the planned list and absolute_sums, device memory for plan.chunks
+// doubles: a matrix's sums of |w| begin at its first_chunk. sum_weights() writes them where no
+// optimizer step has left them there; ternarize() reads them.
+cudaError_t sum_weights(const TernaryMatrix* matrices, int count, TernarizePlan plan,
+                        double* absolute_sums, cudaStream_t stream);
+cudaError_t ternarize(const TernaryMatrix* matrices, int count, TernarizePlan plan,
+                      const double* absolute_sums, cudaStream_t stream);
 
 // out [columns, rows] = in [rows, columns]^T; multiples of 16.
 cudaError_t transpose_s8(const int8_t* in, int8_t* out, int rows, int columns, cudaStream_t stream);

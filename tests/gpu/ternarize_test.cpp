@@ -32,9 +32,14 @@ TEST_F(Ternarize, ManyMatricesHaveExactScalesAndCodes) {
     std::unique_ptr<DeviceArray<uint8_t>> packed;
   };
   std::vector<Matrix> matrices;
-  for (auto [rows, columns, size] :
-       {std::tuple{576, 576, 0.02f}, {192, 576, 1.0f}, {16, 16, 3.0f}, {1536, 576, 0.05f},
-        {576, 1536, 0.01f}, {80, 208, 1e-7f}, {48, 2560, 0.0f}, {1024, 144, 100.0f}}) {
+  for (auto [rows, columns, size] : {std::tuple{576, 576, 0.02f},
+                                     {192, 576, 1.0f},
+                                     {16, 16, 3.0f},
+                                     {1536, 576, 0.05f},
+                                     {576, 1536, 0.01f},
+                                     {80, 208, 1e-7f},
+                                     {48, 2560, 0.0f},
+                                     {1024, 144, 100.0f}}) {
     matrices.push_back({rows, columns, size, {}, {}, {}, {}, {}, {}});
   }
   std::vector<TernaryMatrix> list;
@@ -50,13 +55,15 @@ TEST_F(Ternarize, ManyMatricesHaveExactScalesAndCodes) {
     const bool extras = m.rows != 192;  // one matrix does without them
     list.push_back({m.device_weight->get(), m.codes->get(),
                     extras ? m.codes_transposed->get() : nullptr,
-                    extras ? m.packed->get() : nullptr, m.delta->get(), m.rows, m.columns, 0});
+                    extras ? m.packed->get() : nullptr, m.delta->get(), m.rows, m.columns, 0, 0});
   }
-  const int tiles = plan_ternarize(list.data(), static_cast<int>(list.size()));
-  ASSERT_GT(tiles, 0);
+  const int count = static_cast<int>(list.size());
+  const TernarizePlan plan = plan_ternarize(list.data(), count);
+  ASSERT_GT(plan.tiles, 0);
   const DeviceArray<TernaryMatrix> device_list(list);
-  const DeviceArray<double> partial(tiles);
-  check(ternarize(device_list.get(), static_cast<int>(list.size()), tiles, partial.get(), nullptr));
+  const DeviceArray<double> sums(plan.chunks);
+  check(sum_weights(device_list.get(), count, plan, sums.get(), nullptr));
+  check(ternarize(device_list.get(), count, plan, sums.get(), nullptr));
   finish();
 
   for (const auto& m : matrices) {
@@ -88,7 +95,7 @@ TEST_F(Ternarize, RefusesShapesOffTheGrid) {
   TernaryMatrix matrix = {};
   matrix.rows = 24;
   matrix.columns = 16;
-  EXPECT_EQ(plan_ternarize(&matrix, 1), 0);
+  EXPECT_EQ(plan_ternarize(&matrix, 1).tiles, 0);
 }
 
 TEST_F(Ternarize, TransposeMovesEveryCode) {

@@ -1,10 +1,13 @@
 // Memory-bound kernels at the widths of the three models: bytes that must move over the time taken,
 // as a share of the rate of a large copy, and of a copy of just as many bytes, measured in the same
-// run. Buffers rotate over 3 GB.
+// run. Buffers rotate over 8 GB.
 #include <functional>
 #include <string>
 
+#include "kernels/adamw.h"
+#include "kernels/cross_entropy.h"
 #include "kernels/quantize_gradient.h"
+#include "kernels/rms_norm_backward.h"
 #include "kernels/rms_norm_quant.h"
 #include "kernels/ternarize.h"
 #include "timing.h"
@@ -34,15 +37,17 @@ class Bench {
            const std::function<cudaError_t(char*)>& run) {
     footprint = (footprint + 255) / 256 * 256;
     const size_t sets = std::max<size_t>(1, kPool / footprint);
-    const double ms = timer_.median(
-        [&](int i) { check(run(pool_ + i % sets * footprint)); }, 11, 6);
+    const double ms =
+        timer_.median([&](int i) { check(run(pool_ + i % sets * footprint)); }, 11, 6);
     const size_t copied = std::min(bytes, footprint) / 512 * 256;  // read, and as many written
-    const double copy_ms = timer_.median(
-        [&](int i) {
-          char* base = pool_ + i % sets * footprint;
-          check(cudaMemcpyAsync(base + copied, base, copied, cudaMemcpyDeviceToDevice));
-        },
-        7, 3) * bytes / (2.0 * copied);
+    const double copy_ms =
+        timer_.median(
+            [&](int i) {
+              char* base = pool_ + i % sets * footprint;
+              check(cudaMemcpyAsync(base + copied, base, copied, cudaMemcpyDeviceToDevice));
+            },
+            7, 3) *
+        bytes / (2.0 * copied);
     const double rate = bytes / ms * 1e3;
     std::printf("| %s | %s | %.1f | %.1f | %.2f | %.0f %% | %.0f %% |\n", kernel.c_str(),
                 shape.c_str(), bytes * 1e-6, ms * 1e3, rate * 1e-12, 100 * rate / copy_,
@@ -53,15 +58,17 @@ class Bench {
   Timer timer_;
   double copy_;
   char* pool_ = nullptr;
-  static constexpr size_t kPool = 3ull << 30;
+  static constexpr size_t kPool = 8ull << 30;
 };
 
-std::string shape(int rows, int width) { return std::to_string(rows) + " x " + std::to_string(width); }
+std::string shape(int rows, int width) {
+  return std::to_string(rows) + " x " + std::to_string(width);
+}
 
 __nv_bfloat16* bf16(char* p) { return reinterpret_cast<__nv_bfloat16*>(p); }
 
-// All ternary matrices of a model in one call: W read twice, codes and their transpose written.
-void bench_ternarize(Bench& bench) {
+// All ternary matrices of a model at once.
+void bench_weights(Bench& bench) {
   struct Model {
     const char* name;
     int layers, hidden, ffn, q, kv;
@@ -71,9 +78,13 @@ void bench_ternarize(Bench& bench) {
     size_t weights = 0;
     std::vector<TernaryMatrix> list;
     for (int layer = 0; layer < s.layers; ++layer) {
-      for (auto [rows, columns] :
-           {std::pair{s.q, s.hidden}, {s.kv, s.hidden}, {s.kv, s.hidden}, {s.hidden, s.q},
-            {s.ffn, s.hidden}, {s.ffn, s.hidden}, {s.hidden, s.ffn}}) {
+      for (auto [rows, columns] : {std::pair{s.q, s.hidden},
+                                   {s.kv, s.hidden},
+                                   {s.kv, s.hidden},
+                                   {s.hidden, s.q},
+                                   {s.ffn, s.hidden},
+                                   {s.ffn, s.hidden},
+                                   {s.hidden, s.ffn}}) {
         TernaryMatrix m = {};
         m.rows = rows;
         m.columns = columns;
@@ -91,14 +102,44 @@ void bench_ternarize(Bench& bench) {
       list[i].delta = deltas + i;
       at += static_cast<size_t>(list[i].rows) * list[i].columns;
     }
-    const int count = static_cast<int>(list.size()), tiles = plan_ternarize(list.data(), count);
+    const int count = static_cast<int>(list.size());
+    const TernarizePlan plan = plan_ternarize(list.data(), count);
     TernaryMatrix* device_list;
-    double* partial;
+    double* sums;
     check(cudaMalloc(reinterpret_cast<void**>(&device_list), count * sizeof(TernaryMatrix)));
-    check(cudaMalloc(reinterpret_cast<void**>(&partial), tiles * sizeof(double)));
-    check(cudaMemcpy(device_list, list.data(), count * sizeof(TernaryMatrix), cudaMemcpyHostToDevice));
-    bench.row("ternarize", s.name, 10 * weights, Bench::kPool, [=](char*) {
-      return ternarize(device_list, count, tiles, partial, 0);
+    check(cudaMalloc(reinterpret_cast<void**>(&sums), plan.chunks * sizeof(double)));
+    check(cudaMemcpy(device_list, list.data(), count * sizeof(TernaryMatrix),
+                     cudaMemcpyHostToDevice));
+    bench.row("sum_weights", s.name, 4 * weights, Bench::kPool,
+              [=](char*) { return sum_weights(device_list, count, plan, sums, 0); });
+    bench.row("ternarize", s.name, 6 * weights, Bench::kPool,
+              [=](char*) { return ternarize(device_list, count, plan, sums, 0); });
+    std::vector<AdamWTensor> tensors;
+    at = 0;
+    for (const auto& m : list) {
+      AdamWTensor t = {};
+      t.count = m.rows * m.columns;
+      float* base = reinterpret_cast<float*>(bench.pool_);
+      if (16 * weights > Bench::kPool) break;
+      t.weight = base + at, t.m = base + weights + at, t.v = base + 2 * weights + at;
+      t.gradient = base + 3 * weights + at;
+      t.lr_factor = 1;
+      t.absolute_sums = sums + m.first_chunk;
+      tensors.push_back(t);
+      at += t.count;
+    }
+    if (tensors.empty()) continue;
+    plan_adamw(tensors.data(), count);
+    AdamWTensor* device_tensors;
+    AdamWStep* adamw_step;
+    const AdamWStep values{1e-9f, 0.5f, 0.5f, 1.0f};
+    check(cudaMalloc(reinterpret_cast<void**>(&device_tensors), count * sizeof(AdamWTensor)));
+    check(cudaMalloc(reinterpret_cast<void**>(&adamw_step), sizeof(AdamWStep)));
+    check(cudaMemcpy(device_tensors, tensors.data(), count * sizeof(AdamWTensor),
+                     cudaMemcpyHostToDevice));
+    check(cudaMemcpy(adamw_step, &values, sizeof values, cudaMemcpyHostToDevice));
+    bench.row("adamw", s.name, 28 * weights, Bench::kPool, [=](char*) {
+      return adamw(device_tensors, count, plan.chunks, adamw_step, 0.9f, 0.95f, 1e-8f, 0);
     });
   }
 }
@@ -113,27 +154,59 @@ int main() {
   check(cudaMemcpy(gain, ones.data(), ones.size() * 4, cudaMemcpyHostToDevice));
   check(cudaMalloc(reinterpret_cast<void**>(&scale), 1 << 20));
   check(cudaMalloc(reinterpret_cast<void**>(&rstd), 1 << 20));
+  float* dgain;
+  void* workspace;
+  check(cudaMalloc(reinterpret_cast<void**>(&dgain), 1 << 16));
+  check(cudaMemset(dgain, 0, 1 << 16));
+  check(cudaMalloc(&workspace, rms_norm_backward_workspace_bytes()));
+  check(cudaMemset(rstd, 0x3f, 1 << 20));  // 0.747
   uint32_t* step;
   check(cudaMalloc(reinterpret_cast<void**>(&step), 4));
   check(cudaMemset(step, 0, 4));
-  bench_ternarize(bench);
+  bench_weights(bench);
+  int64_t* labels;
+  check(cudaMalloc(reinterpret_cast<void**>(&labels), 1 << 20));
+  check(cudaMemset(labels, 0, 1 << 20));
+  for (size_t vocab : {49152, 128256, 151936}) {
+    const size_t rows = 4096, n = rows * vocab;
+    bench.row("cross_entropy (6 bytes a logit)", shape(rows, vocab), 6 * n, 2 * n, [=](char* p) {
+      return cross_entropy(bf16(p), labels, gain, scale, rows, vocab, vocab, 0);
+    });
+  }
   for (size_t rows : {16384, 65536}) {
     for (size_t width : {576, 1024, 2560}) {
       const size_t n = rows * width;
       bench.row("add_rms_norm_quant", shape(rows, width), 7 * n, 7 * n, [=](char* p) {
         return add_rms_norm_quant(bf16(p), bf16(p + 2 * n), gain, 1e-6f, bf16(p + 4 * n),
-                                  reinterpret_cast<int8_t*>(p + 6 * n), scale, rstd, rows, width, 0);
+                                  reinterpret_cast<int8_t*>(p + 6 * n), scale, rstd, rows, width,
+                                  0);
       });
       bench.row("rms_norm_quant", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
         return rms_norm_quant(bf16(p), gain, 1e-6f, reinterpret_cast<int8_t*>(p + 2 * n), scale,
                               rstd, rows, width, 0);
       });
     }
+    for (size_t width : {576, 1024, 2560}) {
+      const size_t n = rows * width;
+      bench.row("rms_norm_backward, residual", shape(rows, width), 8 * n, 8 * n, [=](char* p) {
+        return rms_norm_backward(bf16(p), bf16(p + 2 * n), rstd, gain, bf16(p + 4 * n),
+                                 bf16(p + 6 * n), dgain, true, workspace, rows, width, 0);
+      });
+    }
+    for (size_t width : {1536, 3072, 6912}) {
+      const size_t n = rows * width;
+      const auto activation = width == 6912 ? GluActivation::kRelu2 : GluActivation::kSilu;
+      bench.row(width == 6912 ? "glu_norm_backward relu2" : "glu_norm_backward silu",
+                shape(rows, width), 10 * n, 10 * n, [=](char* p) {
+                  return glu_norm_backward(bf16(p), bf16(p + 2 * n), activation, rstd, gain,
+                                           bf16(p + 6 * n), dgain, true, workspace, rows, width, 0);
+                });
+    }
     for (size_t width : {576, 960, 1024, 2560, 3072, 6144, 13824}) {
       const size_t n = rows * width;
       bench.row("quantize_gradient_rows", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
-        return quantize_gradient_rows(bf16(p), {}, {1, step, 0}, reinterpret_cast<int8_t*>(p + 2 * n),
-                                      scale, rows, width, 0);
+        return quantize_gradient_rows(bf16(p), {}, {1, step, 0},
+                                      reinterpret_cast<int8_t*>(p + 2 * n), scale, rows, width, 0);
       });
     }
     for (size_t width : {576, 1536, 2560}) {
