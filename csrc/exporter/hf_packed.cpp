@@ -20,6 +20,12 @@ void HfPacked::write(const Exported& exported, const std::filesystem::path& fold
     fail(
         "hf_packed stores ternary codes, and this model was not trained to have any: use "
         "hf_latent");
+  const DecoderConfig& c = exported.model.config();
+  if (c.qkv_bias || c.o_bias || c.mlp_bias)
+    fail(
+        "transformers multiplies the bias of a packed matrix by the matrix's scale, so a model "
+        "with biases would give "
+        "other answers: use hf_latent");
   write_folder(folder, [&](const std::filesystem::path& out) {
     std::vector<NamedTensor> weights;
     for (const auto& parameter : exported.model.trained_parameters()) {

@@ -6,6 +6,8 @@
 namespace wf {
 
 // Every float tensor is f32: transformers wants one dtype for all of them, and bf16 would round Δ.
+// Models with biases are refused: transformers (5.23) computes (T·x + b)·Δ where T·x·Δ + b was
+// trained.
 class HfPacked : public Exporter {
  public:
   struct Config {

@@ -115,7 +115,7 @@ std::vector<Parameter> Decoder::trained_parameters() const {
 
 std::vector<std::pair<std::string, std::shared_ptr<BitLinear>>> Decoder::bit_linears() const {
   std::vector<std::pair<std::string, std::shared_ptr<BitLinear>>> all;
-  for (const auto& item : named_modules())
+  for (const auto& item : named_modules(/*name_prefix=*/"", /*include_self=*/false))
     if (auto linear = std::dynamic_pointer_cast<BitLinear>(item.value()))
       all.emplace_back(item.key(), linear);
   return all;

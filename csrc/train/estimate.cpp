@@ -53,7 +53,7 @@ MemoryEstimate estimate_memory(const Decoder& model, const RunConfig& config) {
   const int64_t chunk = std::min<int64_t>(tokens, 4096);
   const int64_t head =
       chunk * c.vocab_size * (w.master + w.compute) + c.vocab_size * c.hidden_size * w.master;
-  const int64_t wide_rows = 4 * tokens * c.intermediate_size * w.master;
+  const int64_t wide_rows = 6 * tokens * c.intermediate_size * w.master;
   out.activations = kept + std::max(head, wide_rows);
   return out;
 }
