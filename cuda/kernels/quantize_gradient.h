@@ -1,4 +1,4 @@
-// int8 codes of an output gradient's rows by stochastic rounding, for dX = codes * W^T.
+// int8 codes of an output gradient by stochastic rounding. Its rows, for dX = codes * W^T:
 //
 //   x    = dy[m, n] * delta(n)                         delta: per segment of columns, see
 //   ColumnScales a    = max(max|x_row|, 1e-30),  s = 127 / a        IEEE division code =
@@ -32,5 +32,24 @@ struct Noise {
 cudaError_t quantize_gradient_rows(const __nv_bfloat16* dy, const ColumnScales& columns,
                                    const Noise& noise, int8_t* codes, float* scale, int rows,
                                    int width, cudaStream_t stream);
+
+// The columns' codes, transposed, for dW = codes^T * q: the tokens lie on the contraction axis, so
+// the activations' row scales are folded into dy before it is rounded.
+//
+//   x    = dy[m, n] * (1 / input_scale[m])            fp32, 1 / s an IEEE division
+//   a    = max(max_m |x|, 1e-30),  s[n] = 127 / a      IEEE division
+//   code = rint_even(fma(x, s[n], w))                  written at [n, m]
+//
+// The noise of a 4 x 4 block of dy (rows 4i.., columns 4j..): element e = 4 * (m % 4) + n % 4 takes
+// word e % 8 / 2, bits 0-13 for even e and 16-29 for odd, of Philox with key = seed and
+// counter = {v, v >> 32, tensor, *step}, v = 2 * (i * width / 4 + j) + e / 8. Use another tensor
+// number than for the rows.
+//
+// dy [rows, width]; input_scale [rows]; codes_transposed [width, rows]; scale [width]; rows and
+// width multiples of 16. largest: device memory for `width` values, contents free. A NaN or an
+// infinity in a column makes its s a NaN.
+cudaError_t quantize_gradient_columns(const __nv_bfloat16* dy, const float* input_scale,
+                                      const Noise& noise, int8_t* codes_transposed, float* scale,
+                                      uint32_t* largest, int rows, int width, cudaStream_t stream);
 
 }  // namespace wf::kernels

@@ -125,6 +125,53 @@ TEST_F(QuantizeGradient, RoundingIsUnbiasedAndNeverFlipsTheSign) {
   EXPECT_LT(worst, 6 * 0.5 / std::sqrt(rows));  // six standard errors of a Bernoulli mean
 }
 
+TEST_F(QuantizeGradient, ColumnCodesAreExactAndTransposed) {
+  for (auto [rows, width] : {std::pair{16, 16}, {64, 64}, {80, 208}, {1040, 576}, {528, 3072}}) {
+    SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(width));
+    auto dy = random_gradient(rows, width);
+    for (int r = 0; r < rows; ++r) dy[static_cast<size_t>(r) * width + 5] = 0;  // a column of zeros
+    std::vector<float> input_scale(rows);
+    for (auto& s : input_scale) s = uniform(1.0f, 200.0f);
+    const uint64_t seed = random_() * 0x100000001ull ^ random_();
+    const uint32_t step_value = random_(), tensor = random_();
+    const DeviceArray<uint16_t> device_dy(dy);
+    const DeviceArray<float> device_scale(input_scale), scale(width);
+    const DeviceArray<uint32_t> step(std::vector<uint32_t>{step_value}), largest(width);
+    const DeviceArray<int8_t> codes(dy.size());
+    check(quantize_gradient_columns(as_bf16(device_dy), device_scale.get(),
+                                    {seed, step.get(), tensor}, codes.get(), scale.get(),
+                                    largest.get(), rows, width, nullptr));
+    finish();
+    const auto got = codes.read();
+    const auto got_scale = scale.read();
+    std::vector<float> x(dy.size()), top(width);
+    for (int r = 0; r < rows; ++r) {
+      const float inverse = 1.0f / input_scale[r];
+      for (int c = 0; c < width; ++c) {
+        const size_t at = static_cast<size_t>(r) * width + c;
+        x[at] = from_bf16_bits(dy[at]) * inverse;
+        top[c] = std::max(top[c], std::abs(x[at]));
+      }
+    }
+    for (int c = 0; c < width; ++c) {
+      const float s = 127.0f / std::max(top[c], 1e-30f);
+      ASSERT_EQ(got_scale[c], s) << "column " << c;
+      for (int r = 0; r < rows; ++r) {
+        const int e = 4 * (r % 4) + c % 4;
+        const uint64_t v = 2 * (static_cast<uint64_t>(r / 4) * (width / 4) + c / 4) + e / 8;
+        const auto words =
+            philox({static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
+                   {static_cast<uint32_t>(v), static_cast<uint32_t>(v >> 32), tensor, step_value});
+        const uint32_t k = words[e % 8 / 2] >> (16 * (e % 2)) & 0x3fff;
+        const float w = (k + 0.5f) / 16384.0f - 0.5f;
+        const float noisy = std::fma(x[static_cast<size_t>(r) * width + c], s, w);
+        ASSERT_EQ(got[static_cast<size_t>(c) * rows + r], std::nearbyint(noisy))
+            << "row " << r << " column " << c;
+      }
+    }
+  }
+}
+
 TEST_F(QuantizeGradient, EveryKeyDrawsItsOwnNoise) {
   const int rows = 64, width = 576;
   const DeviceArray<uint16_t> dy(random_gradient(rows, width));

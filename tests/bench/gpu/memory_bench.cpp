@@ -209,6 +209,14 @@ int main() {
                                       reinterpret_cast<int8_t*>(p + 2 * n), scale, rows, width, 0);
       });
     }
+    for (size_t width : {576, 3072, 13824}) {
+      const size_t n = rows * width;
+      bench.row("quantize_gradient_columns", shape(rows, width), 5 * n, 3 * n, [=](char* p) {
+        return quantize_gradient_columns(bf16(p), gain, {1, step, 1},
+                                         reinterpret_cast<int8_t*>(p + 2 * n), scale,
+                                         reinterpret_cast<uint32_t*>(rstd), rows, width, 0);
+      });
+    }
     for (size_t width : {576, 1536, 2560}) {
       const size_t n = rows * width;
       bench.row("transpose_s8", shape(rows, width), 2 * n, 2 * n, [=](char* p) {
