@@ -3,6 +3,7 @@
 
 Usage: check_resources.py [--nvcc PATH]. Needs no GPU.
 """
+
 import argparse
 import pathlib
 import re
@@ -33,17 +34,33 @@ def main() -> int:
         limit = LIMITS[source.stem]
         with tempfile.TemporaryDirectory() as folder:
             report = subprocess.run(
-                [nvcc, "-std=c++17", "-O3", "-gencode=arch=compute_90a,code=sm_90a", f"-I{here}",
-                 "-Xptxas", "-v", "-c", source, "-o", f"{folder}/object.o"],
-                capture_output=True, text=True, check=True).stderr
+                [
+                    nvcc,
+                    "-std=c++17",
+                    "-O3",
+                    "-gencode=arch=compute_90a,code=sm_90a",
+                    f"-I{here}",
+                    "-Xptxas",
+                    "-v",
+                    "-c",
+                    source,
+                    "-o",
+                    f"{folder}/object.o",
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stderr
         spilled = [int(n) for n in re.findall(r"(\d+) bytes spill stores", report)]
         registers = [int(n) for n in re.findall(r"Used (\d+) registers", report)]
         worst, spills = max(registers, default=0), max(spilled, default=0)
         serialised = "wgmma.mma_async instructions are serialized" in report
         bad = worst > limit or spills > 0 or serialised
         failures += bad
-        print(f"{source.stem:20} {len(registers):3} kernels, at most {worst:3} of {limit:3} registers, "
-              f"{spills} bytes spilled{', wgmma serialised' * serialised}{'  FAILED' * bad}")
+        print(
+            f"{source.stem:20} {len(registers):3} kernels, "
+            f"at most {worst:3} of {limit:3} registers, {spills} bytes spilled{', wgmma serialised' * serialised}{'  FAILED' * bad}"
+        )
     return 1 if failures else 0
 
 

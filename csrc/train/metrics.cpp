@@ -9,7 +9,8 @@ Metrics::Metrics(const std::filesystem::path& file, bool active) {
   if (!active) return;
   const std::string before = std::filesystem::exists(file) ? read_text(file) : "";
   out_.open(file, std::ios::app);
-  if (!before.empty() && before.back() != '\n') out_ << '\n';  // a line that a crash cut short stays alone
+  if (!before.empty() && before.back() != '\n')
+    out_ << '\n';  // a line that a crash cut short stays alone
   if (!out_) fail("{}: cannot be written to", file.string());
 }
 
