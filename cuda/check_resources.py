@@ -57,9 +57,10 @@ def main() -> int:
         serialised = "wgmma.mma_async instructions are serialized" in report
         bad = worst > limit or spills > 0 or serialised
         failures += bad
+        verdict = ", wgmma serialised" * serialised + "  FAILED" * bad
         print(
             f"{source.stem:20} {len(registers):3} kernels, "
-            f"at most {worst:3} of {limit:3} registers, {spills} bytes spilled{', wgmma serialised' * serialised}{'  FAILED' * bad}"
+            f"at most {worst:3} of {limit:3} registers, {spills} bytes spilled{verdict}"
         )
     return 1 if failures else 0
 
