@@ -50,6 +50,13 @@ int parse(int argc, char** argv, Options& out) {
   return -1;
 }
 
+// A GPU's allocator has an exception of its own; the CPU's is known by its message only.
+bool is_out_of_memory(const c10::Error& error) {
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) ||
+         std::string_view(error.what_without_backtrace()).find("DefaultCPUAllocator") !=
+             std::string_view::npos;
+}
+
 int run(const Options& options) {
   const auto config = wf::config::load<wf::RunConfig>(options.config, options.overrides);
   if (options.print_config) {
@@ -65,11 +72,11 @@ int run(const Options& options) {
   try {
     const auto outcome = wf::run_stage({config, hardware, *parallel, options.dry_run});
     return outcome == wf::Outcome::kPreempted ? wf::kPreemptedExitCode : kDone;
-  } catch (const c10::OutOfMemoryError&) {
+  } catch (const c10::Error& error) {
+    if (!is_out_of_memory(error)) throw;
     wf::fail(
         "out of memory on {} ({:.1f} GB in all): lower batch.rows (now {}) and raise "
-        "batch.accumulate (now {}) to "
-        "keep the batch, or set recompute=true",
+        "batch.accumulate (now {}) to keep the batch, or set recompute=true",
         hardware.name, double(hardware.memory_total()) / 1e9, config.batch.rows,
         config.batch.accumulate);
   }
@@ -78,17 +85,20 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Options options;
-  if (const int code = parse(argc, argv, options); code >= 0) return code;
-  try {
-    return run(options);
-  } catch (const wf::Error& error) {
+  const auto fail = [](const std::string& text) {
     wf::log::set_narrating(true);  // every rank may fail aloud
-    wf::log::line(fmt::format("wftrain: {}", error.what()));
+    wf::log::line("wftrain: " + text);
     return kFailed;
+  };
+  try {
+    Options options;
+    const int code = parse(argc, argv, options);
+    return code >= 0 ? code : run(options);
+  } catch (const wf::Error& error) {
+    return fail(error.what());
+  } catch (const c10::Error& error) {
+    return fail(fmt::format("internal error: {}", error.what_without_backtrace()));
   } catch (const std::exception& error) {
-    wf::log::set_narrating(true);
-    wf::log::line(fmt::format("wftrain: internal error: {}", error.what()));
-    return kFailed;
+    return fail(fmt::format("internal error: {}", error.what()));
   }
 }

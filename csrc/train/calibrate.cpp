@@ -63,7 +63,7 @@ void fit_gains(Decoder& student, Decoder& original, DataSource& data, int64_t ro
   }
 }
 
-void train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t steps, double lr,
+bool train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t steps, double lr,
                  ParallelContext& parallel) {
   std::vector<Parameter> gains;
   for (const auto& parameter : student.trained_parameters()) {
@@ -89,9 +89,11 @@ void train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t 
         step.run({.step = i, .steps = steps, .tokens = 0}, schedule.at(i, steps), kFullPrecision);
     if (i == 0 || (i + 1) % 25 == 0 || i + 1 == steps)
       log::say("gains, step {}/{}: KL to the original {:.4f}", i + 1, steps, report.loss);
+    if (report.stop) return false;
   }
   for (const auto& parameter : student.trained_parameters())
     parameter.value.set_requires_grad(true);
+  return true;
 }
 
 }  // namespace wf

@@ -70,8 +70,11 @@ Outcome insert_subln_stage(const StageInput& input) {
   if (calibrate) {
     fit_gains(*student, *original, *data, config.insert.calibration_rows, input.parallel);
     report("gains in closed form", *student);
-    train_gains(*student, *original, *data, config.insert.calibration_steps,
-                config.insert.calibration_lr, input.parallel);
+    if (!train_gains(*student, *original, *data, config.insert.calibration_steps,
+                     config.insert.calibration_lr, input.parallel)) {
+      log::say("stopped; nothing was saved, the same command starts the stage again");
+      return Outcome::kPreempted;
+    }
     report("gains trained", *student);
   }
 

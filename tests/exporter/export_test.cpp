@@ -164,6 +164,10 @@ TEST_P(Export, PackedFolderHoldsTheCodesExactlyAndGivesTheSameLogits) {
   const Loaded loaded = load_in_transformers(out, scratch_.path());
   EXPECT_EQ(loaded.class_name, GetParam().expected_class);
   EXPECT_LE(relative_error(our_logits(*model_.decoder, 1), loaded.logits), kTernaryTolerance);
+  // What is evaluated is what is exported (mistake 6): our forward of the packed folder is our
+  // forward, bit for bit.
+  EXPECT_TRUE(
+      torch::equal(our_logits(*load_decoder(folder, {}), 1), our_logits(*model_.decoder, 1)));
   // Training can go on from it: the same codes and Δ come back.
   const auto again = load_decoder(folder, {})->bit_linears();
   for (size_t i = 0; i < again.size(); ++i) {
