@@ -13,7 +13,7 @@ void on_signal(int) {
   // nothing.
   if (requested) _exit(kPreemptedExitCode);
   requested = 1;
-  constexpr char text[] = "\nstopping after this step and saving; once more to stop at once\n";
+  constexpr char text[] = "\nstopping after this step; once more to stop at once\n";
   [[maybe_unused]] const auto written = write(STDERR_FILENO, text, sizeof text - 1);
 }
 
