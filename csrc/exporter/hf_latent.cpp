@@ -2,12 +2,7 @@
 
 #include <torch/torch.h>
 
-#include "base/file.h"
 #include "base/log.h"
-#include "exporter/modeling_file.h"
-#include "io/hf_folder.h"
-#include "io/json.h"
-#include "model/family.h"
 #include "model/hf_config.h"
 #include "ops/ternary.h"
 
@@ -38,21 +33,15 @@ void HfLatent::write(const Exported& exported, const std::filesystem::path& fold
   const auto [weight_quant, activation_quant] = trained_quant(exported.config);
   const bool ternary = weight_quant == 1;
   if (bf16 && ternary) report_changed_codes(exported.model);
-  write_folder(folder, [&](const std::filesystem::path& out) {
-    std::vector<NamedTensor> weights;
-    for (const auto& parameter : exported.model.trained_parameters())
-      weights.push_back({parameter.name, bf16 ? parameter.value.detach().to(torch::kBFloat16)
-                                              : parameter.value.detach()});
-    write_hf_weights(out, weights);
-    auto config = hf_config(exported.model.config(), exported.config,
-                            ternary ? Quantization::kOnline : Quantization::kNone, weight_quant,
-                            activation_quant);
-    if (bf16) config["dtype"] = "bfloat16";
-    write_json(out / "config.json", config);
-    copy_companions(exported.companions_from, out);
-    if (has_own_class(config))
-      write_text(out / kModelingFileName, modeling_file(base_model_type(config)));
-  });
+  std::vector<NamedTensor> weights;
+  for (const auto& parameter : exported.model.trained_parameters())
+    weights.push_back({parameter.name, bf16 ? parameter.value.detach().to(torch::kBFloat16)
+                                            : parameter.value.detach()});
+  auto config = hf_config(exported.model.config(), exported.config,
+                          ternary ? Quantization::kOnline : Quantization::kNone, weight_quant,
+                          activation_quant);
+  if (bf16) config["dtype"] = "bfloat16";
+  write_model_folder(folder, weights, config, exported.companions_from);
 }
 
 }  // namespace wf

@@ -3,11 +3,6 @@
 #include <torch/torch.h>
 
 #include "base/error.h"
-#include "base/file.h"
-#include "exporter/modeling_file.h"
-#include "io/hf_folder.h"
-#include "io/json.h"
-#include "model/family.h"
 #include "model/hf_config.h"
 #include "model/packed_codes.h"
 #include "ops/ternary.h"
@@ -26,25 +21,18 @@ void HfPacked::write(const Exported& exported, const std::filesystem::path& fold
         "transformers multiplies the bias of a packed matrix by the matrix's scale, so a model "
         "with biases would give "
         "other answers: use hf_latent");
-  write_folder(folder, [&](const std::filesystem::path& out) {
-    std::vector<NamedTensor> weights;
-    for (const auto& parameter : exported.model.trained_parameters()) {
-      if (parameter.role != Role::kLinear) {
-        weights.push_back({parameter.name, parameter.value.detach().to(torch::kFloat)});
-        continue;
-      }
-      const ops::Ternary ternary = ops::ternarize(parameter.value);
-      weights.push_back({parameter.name, pack_codes(ternary.codes)});
-      weights.push_back({parameter.name + "_scale", ternary.scale.to(torch::kFloat).reshape({1})});
+  std::vector<NamedTensor> weights;
+  for (const auto& parameter : exported.model.trained_parameters()) {
+    if (parameter.role != Role::kLinear) {
+      weights.push_back({parameter.name, parameter.value.detach().to(torch::kFloat)});
+      continue;
     }
-    write_hf_weights(out, weights);
-    const auto config =
-        hf_config(exported.model.config(), exported.config, Quantization::kPacked, 1, 1);
-    write_json(out / "config.json", config);
-    copy_companions(exported.companions_from, out);
-    if (has_own_class(config))
-      write_text(out / kModelingFileName, modeling_file(base_model_type(config)));
-  });
+    const ops::Ternary ternary = ops::ternarize(parameter.value);
+    weights.push_back({parameter.name, pack_codes(ternary.codes)});
+    weights.push_back({parameter.name + "_scale", ternary.scale.to(torch::kFloat).reshape({1})});
+  }
+  write_model_folder(folder, weights, hf_config(c, exported.config, Quantization::kPacked, 1, 1),
+                     exported.companions_from);
 }
 
 }  // namespace wf

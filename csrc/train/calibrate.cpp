@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "objective/logits_kl.h"
+#include "ops/rms_norm.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "train/step.h"
@@ -22,7 +23,7 @@ struct LeastSquares {
 
   void add(const Tensor& x, double eps) {
     const Tensor wide = x.detach().to(torch::kFloat);
-    const Tensor normed = wide * wide.square().mean(-1, true).add(eps).rsqrt();
+    const Tensor normed = ops::rms_norm(wide, torch::ones({wide.size(-1)}, wide.options()), eps);
     const Tensor c = (wide * normed).sum(0, false, torch::kDouble),
                  s = normed.square().sum(0, false, torch::kDouble);
     cross = cross.defined() ? cross + c : c;

@@ -5,12 +5,20 @@
 
 namespace wf {
 
+namespace {
+
+bool ends_a_line(const std::filesystem::path& file) {
+  const MappedFile mapped(file);
+  return mapped.bytes().empty() || mapped.bytes().back() == std::byte{'\n'};
+}
+
+}  // namespace
+
 Metrics::Metrics(const std::filesystem::path& file, bool active) {
   if (!active) return;
-  const std::string before = std::filesystem::exists(file) ? read_text(file) : "";
+  const bool torn = std::filesystem::exists(file) && !ends_a_line(file);
   out_.open(file, std::ios::app);
-  if (!before.empty() && before.back() != '\n')
-    out_ << '\n';  // a line that a crash cut short stays alone
+  if (torn) out_ << '\n';  // a line that a crash cut short stays alone
   if (!out_) fail("{}: cannot be written to", file.string());
 }
 

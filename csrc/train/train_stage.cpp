@@ -35,6 +35,11 @@ std::shared_ptr<Decoder> make_model(const RunConfig& config, const fs::path& fol
   return model;
 }
 
+// Random weights need a config.json only, which is no run folder's.
+fs::path starting_folder(const ModelConfig& model) {
+  return model.init == InitKind::kRandom ? fs::path(model.path) : find_model_folder(model.path);
+}
+
 class Training {
  public:
   Training(const StageInput& input, const fs::path& model_folder, bool resumed);
@@ -219,11 +224,7 @@ Outcome Training::run(RunFolder& folder) {
 Outcome train_stage(const StageInput& input) {
   const RunConfig& config = input.config;
   if (input.dry_run) {
-    Training(input,
-             config.model.init == InitKind::kRandom ? fs::path(config.model.path)
-                                                    : find_model_folder(config.model.path),
-             false)
-        .describe();
+    Training(input, starting_folder(config.model), false).describe();
     log::say("dry run: model and data fit together; nothing was trained");
     return Outcome::kDone;
   }
@@ -235,10 +236,7 @@ Outcome train_stage(const StageInput& input) {
     return Outcome::kDone;
   }
   if (checkpoint) run.check_same_run(*checkpoint);
-  Training training(input,
-                    checkpoint                               ? checkpoint->folder
-                    : config.model.init == InitKind::kRandom ? fs::path(config.model.path)
-                                                             : find_model_folder(config.model.path),
+  Training training(input, checkpoint ? checkpoint->folder : starting_folder(config.model),
                     checkpoint.has_value());
   training.describe();
   if (checkpoint) training.resume_from(*checkpoint);
