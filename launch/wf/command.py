@@ -4,7 +4,13 @@ import argparse
 import os
 import sys
 
-from wf import inspect_command, plot_command, prepare_command
+from wf import (
+    chat_command,
+    inspect_command,
+    plot_command,
+    prepare_command,
+    serve_command,
+)
 from wf.error import Error
 
 EXIT_CODES = "exit codes: 0 done, 1 error, 2 usage, 130 interrupted"
@@ -20,6 +26,8 @@ def make_parser() -> argparse.ArgumentParser:
     prepare_command.add_to(data_commands)
     inspect_command.add_to(data_commands)
     plot_command.add_to(commands)
+    serve_command.add_to(commands)
+    chat_command.add_to(commands)
     return parser
 
 

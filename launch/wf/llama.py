@@ -20,6 +20,7 @@ FLASH_AUTO, FLASH_OFF, F16, F32 = 0xFFFFFFFF, 0, 1, 0
 VOCAB_ONLY = 72  # byte of the model's parameters
 LOG_ERROR = 4
 BATCH = 512  # tokens decoded together
+SMALL = 100_000_000  # bytes of a file
 
 
 class Blob(c.Structure):
@@ -101,7 +102,7 @@ class Llama:
     def __init__(self, path, vocab_only: bool = False):
         if not Path(path).is_file():
             raise Error(f"{path}: no such file")
-        self.library = library()
+        self.library, self.threads = library(), good_threads(path)
         parameters = self.library.llama_model_default_params()
         c.cast(c.byref(parameters), c.POINTER(c.c_uint8))[VOCAB_ONLY] = vocab_only
         errors.clear()
@@ -175,8 +176,7 @@ class Context:
         self.context = self.library.llama_init_from_model(llama.model, parameters)
         if not self.context:
             raise Error(f"llama.cpp could not make room for {length:,} tokens: {reason()}")
-        threads = len(os.sched_getaffinity(0))
-        self.library.llama_set_n_threads(self.context, threads, threads)
+        self.library.llama_set_n_threads(self.context, llama.threads, llama.threads)
 
     def __enter__(self):
         return self
@@ -211,6 +211,12 @@ class Context:
         shape = (self.llama.vocab_size,)
         rows = [self.library.llama_get_logits_ith(self.context, i) for i in range(n)]
         return np.stack([np.ctypeslib.as_array(row, shape).copy() for row in rows])
+
+
+def good_threads(path) -> int:
+    """One for a small model: llama.cpp's threads spin while they wait for each other, so that on a
+    busy machine several take seconds where one takes a millisecond."""
+    return 1 if Path(path).stat().st_size < SMALL else len(os.sched_getaffinity(0))
 
 
 def reason() -> str:

@@ -2,8 +2,9 @@
 
 import gguf
 import numpy as np
+from tokenizers import pre_tokenizers
 
-VOCAB, WIDTH, HIDDEN, LAYERS, HEADS, KV_HEADS, EPSILON, THETA = 64, 64, 128, 2, 4, 2, 1e-5, 10000.0
+VOCAB, WIDTH, HIDDEN, LAYERS, HEADS, KV_HEADS, EPSILON, THETA = 258, 64, 128, 2, 4, 2, 1e-5, 10000.0
 HEAD = WIDTH // HEADS
 
 
@@ -47,8 +48,15 @@ def write_bitnet(path, seed: int = 0) -> dict[str, np.ndarray]:
     writer.add_layer_norm_rms_eps(EPSILON)
     writer.add_rope_dimension_count(HEAD)
     writer.add_rope_freq_base(THETA)
-    writer.add_vocab_size(VOCAB)
-    writer.add_tokenizer_model("none")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    tokens = ["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]  # one a byte
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] + [1] * (VOCAB - 1))
+    writer.add_token_merges(["t h"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    writer.add_add_bos_token(False)
     for name, value in weights.items():
         writer.add_tensor(name, value)
     writer.write_header_to_file()

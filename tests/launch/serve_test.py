@@ -1,0 +1,143 @@
+"""`wf serve` and `wf chat` on loopback, as a person would run them."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from gguf_model import write_bitnet
+from wf.llama import Llama
+
+PROMPT = "the theme: "
+TIMEOUT_S = 120
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("serve") / "model.gguf"
+    write_bitnet(path)
+    return path
+
+
+@contextlib.contextmanager
+def serving(*arguments):
+    """The process and its URL, once it says that it serves."""
+    command = [sys.executable, "-m", "wf", "serve", *map(str, arguments), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in process.stdout:
+            if " at http" in line:
+                yield process, line.split(" at ")[1].split(";")[0]
+                break
+        else:
+            pytest.fail(process.stderr.read())
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT_S)
+
+
+def greedy_text(model, count):
+    with Llama(model) as llama:
+        prompt = llama.tokenize(PROMPT)
+        tokens = llama.greedy(prompt, count)
+        return llama.text(tokens[: tokens.index(0)] if 0 in tokens else tokens)
+
+
+def test_the_streamed_answer_is_the_greedy_continuation(model, wf):
+    with serving(model, "--exact") as (process, url):
+        answer = wf("chat", PROMPT, "--raw", "--max-tokens", 24, "--url", url).stdout
+        assert answer == greedy_text(model, 24) + "\n"
+        assert len(answer) > 9
+        wf("chat", "Hello", "--max-tokens", 4, "--url", url)
+        events = stream(url, {"prompt": PROMPT, "max_tokens": 8, "temperature": 0, "stream": True})
+        assert len(events) >= 8  # a piece at a time
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT_S) == 130
+    with pytest.raises(OSError):
+        urllib.request.urlopen(url + "/health", timeout=5)
+
+
+def stream(url, request):
+    body = json.dumps(request).encode()
+    headers = {"Content-Type": "application/json"}
+    answer = urllib.request.urlopen(urllib.request.Request(url + "/v1/completions", body, headers))
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    return [line for line in answer if line.startswith(b"data: {")]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_the_engine_never_outlives_the_command(model, sent):
+    with serving(model) as (process, url):
+        process.send_signal(sent)
+        process.wait(TIMEOUT_S)
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(url + "/health", timeout=5)
+            except OSError:
+                return
+            time.sleep(0.1)
+        pytest.fail("the engine still answers")
+
+
+def test_a_llama_server_that_is_installed_is_used(model, tmp_path, monkeypatch, wf):
+    """The real program's place is taken by a script that shows its command line, then runs ours."""
+    program = tmp_path / "llama-server"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
+        f'exec {sys.executable} -m wf.xllamacpp_server "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with serving(model, "--context", 128, "--parallel", 2) as (_, url):
+        wf("chat", "--raw", "x", "--max-tokens", 2, "--url", url)
+    arguments = (tmp_path / "arguments").read_text()
+    assert f"--model {model} --host 127.0.0.1" in arguments
+    assert "--ctx-size 256" in arguments
+
+
+def test_errors_are_one_sentence(model, tmp_path, wf):
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        error = wf("serve", model, "--port", port, expect=1).stderr
+        assert f"port {port} of 127.0.0.1: Address already in use; choose another" in error
+
+    def refused(name, content):
+        (tmp_path / name).write_bytes(content)
+        return wf("serve", tmp_path / name, expect=1).stderr
+
+    whole = model.read_bytes()
+    assert "not a GGUF file" in refused("text.gguf", b"hello")
+    assert "the engine refuses the file" in refused("cut.gguf", whole[:-400])
+    assert "not within the file bounds" in refused("cut.gguf", whole[:-400])
+    unknown = whole.replace(b"bitnet", b"bitnot")
+    assert "unknown model architecture: 'bitnot'" in refused("unknown.gguf", unknown)
+    assert "no such file" in wf("serve", tmp_path / "none.gguf", expect=1).stderr
+    assert "no such program" in wf("serve", model, "--server", "/no/where", expect=1).stderr
+    assert "--host no.such.host" in wf("serve", model, "--host", "no.such.host", expect=1).stderr
+    assert "'99999' is no port" in wf("serve", model, "--port", 99999, expect=2).stderr
+
+
+def test_chat_errors_are_one_sentence(wf):
+    error = wf("chat", "hello", "--url", "http://127.0.0.1:1", expect=1).stderr
+    assert "is `wf serve` running there?" in error
+    assert "--raw leaves out" in wf("chat", "x", "--raw", "--system", "y", expect=1).stderr
+
+
+def test_chat_holds_a_conversation_from_standard_input(model):
+    with serving(model) as (_, url):
+        command = [sys.executable, "-m", "wf", "chat", "--max-tokens", "3", "--url", url]
+        result = subprocess.run(
+            command, input="one\n\ntwo\n", capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("\n") >= 2
