@@ -27,10 +27,11 @@ struct CodeTile {
                 [kCodeTile / 4 + 1];  // [column][four rows], padded against bank conflicts
 
   // Called by all threads of the block with their 4 x 4 block (row-major words, as transpose_4x4
-  // takes them); writes the tile to `to` [columns, rows], a multiple of 4 rows. The tile's first
-  // row and column are given; what lies outside the matrix is left out.
-  __device__ __forceinline__ void store_transposed(uint32_t (&block)[4], int8_t* to, int first_row,
-                                                   int first_column, int rows, int columns) {
+  // takes them); writes the tile to `to` [columns, rows], its rows `pitch` apart; a multiple of 4
+  // rows. The tile's first row and column are given; what lies outside the matrix is left out.
+  __device__ __forceinline__ void store_transposed(uint32_t (&block)[4], int8_t* to, int pitch,
+                                                   int first_row, int first_column, int rows,
+                                                   int columns) {
     const int t = threadIdx.x;
     transpose_4x4(block);
 #pragma unroll
@@ -41,8 +42,8 @@ struct CodeTile {
       const int column = i * 16 + t / 16;
       const int row = first_row + t % 16 * 4;
       if (first_column + column < columns && row < rows) {
-        *reinterpret_cast<uint32_t*>(to + static_cast<size_t>(first_column + column) * rows + row) =
-            words[column][t % 16];
+        const size_t at = static_cast<size_t>(first_column + column) * pitch + row;
+        *reinterpret_cast<uint32_t*>(to + at) = words[column][t % 16];
       }
     }
   }

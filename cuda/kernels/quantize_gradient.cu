@@ -159,7 +159,7 @@ __global__ void __launch_bounds__(kCodeTileThreads, 4)
       }
     }
   }
-  tile.store_transposed(words, codes_transposed, tile_row, tile_column, rows, width);
+  tile.store_transposed(words, codes_transposed, rows, tile_row, tile_column, rows, width);
 }
 
 }  // namespace

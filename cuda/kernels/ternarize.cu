@@ -91,7 +91,8 @@ __global__ void __launch_bounds__(kCodeTileThreads)
     }
   }
   if (m.codes_transposed != nullptr) {
-    tile.store_transposed(words, m.codes_transposed, tile_row, tile_column, m.rows, m.columns);
+    tile.store_transposed(words, m.codes_transposed, m.transposed_pitch, tile_row, tile_column,
+                          m.rows, m.columns);
   }
 }
 
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(kCodeTileThreads)
           *reinterpret_cast<const uint32_t*>(in + static_cast<size_t>(row + i) * columns + column);
     }
   }
-  tile.store_transposed(words, out, tile_row, tile_column, rows, columns);
+  tile.store_transposed(words, out, rows, tile_row, tile_column, rows, columns);
 }
 
 bool valid(int rows, int columns) {
@@ -124,6 +125,8 @@ TernarizePlan plan_ternarize(TernaryMatrix* matrices, int count) {
   for (int i = 0; i < count; ++i) {
     TernaryMatrix& m = matrices[i];
     if (!valid(m.rows, m.columns)) return {0, 0};
+    const bool pitched = m.transposed_pitch >= m.rows && m.transposed_pitch % 16 == 0;
+    if (m.codes_transposed != nullptr && !pitched) return {0, 0};
     m.first_tile = plan.tiles;
     m.first_chunk = plan.chunks;
     plan.tiles += tiles_along(m.rows) * tiles_along(m.columns);

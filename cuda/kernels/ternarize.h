@@ -16,17 +16,20 @@ namespace wf::kernels {
 struct TernaryMatrix {
   const float* weight;       // [rows, columns], full precision
   int8_t* codes;             // [rows, columns], -1, 0, 1
-  int8_t* codes_transposed;  // [columns, rows]
+  int8_t* codes_transposed;  // [columns, rows], in rows of transposed_pitch
   uint8_t* packed;           // [rows, columns / 4], code j of four at bits 2j as code + 1
   float* delta;              // one value
   int rows, columns;
+  // Elements from one row of codes_transposed to the next: at least rows, a multiple of 16. Larger
+  // where several matrices' transposes stand side by side, as those of a fused projection do.
+  int transposed_pitch;
   int first_tile, first_chunk;  // filled by plan_ternarize
 };
 
 constexpr int kSumChunk = 4096;  // consecutive elements of a matrix whose |w| are summed together
 
 struct TernarizePlan {
-  int tiles, chunks;  // 0 when a matrix has a bad shape
+  int tiles, chunks;  // 0 when a matrix has a bad shape or pitch
 };
 
 // Fills first_tile and first_chunk on the host. The list must then be copied to the device.

@@ -53,9 +53,9 @@ TEST_F(Ternarize, ManyMatricesHaveExactScalesAndCodes) {
     m.codes_transposed = std::make_unique<DeviceArray<int8_t>>(n);
     m.packed = std::make_unique<DeviceArray<uint8_t>>(n / 4);
     const bool extras = m.rows != 192;  // one matrix does without them
-    list.push_back({m.device_weight->get(), m.codes->get(),
-                    extras ? m.codes_transposed->get() : nullptr,
-                    extras ? m.packed->get() : nullptr, m.delta->get(), m.rows, m.columns, 0, 0});
+    list.push_back(
+        {m.device_weight->get(), m.codes->get(), extras ? m.codes_transposed->get() : nullptr,
+         extras ? m.packed->get() : nullptr, m.delta->get(), m.rows, m.columns, m.rows, 0, 0});
   }
   const int count = static_cast<int>(list.size());
   const TernarizePlan plan = plan_ternarize(list.data(), count);
@@ -96,6 +96,58 @@ TEST_F(Ternarize, RefusesShapesOffTheGrid) {
   matrix.rows = 24;
   matrix.columns = 16;
   EXPECT_EQ(plan_ternarize(&matrix, 1).tiles, 0);
+  int8_t codes;
+  matrix.codes_transposed = &codes;  // never dereferenced
+  matrix.rows = 32;
+  for (int pitch : {0, 16, 40}) {
+    matrix.transposed_pitch = pitch;
+    EXPECT_EQ(plan_ternarize(&matrix, 1).tiles, 0) << "pitch " << pitch;
+  }
+  matrix.transposed_pitch = 48;
+  EXPECT_EQ(plan_ternarize(&matrix, 1).tiles, 1);
+}
+
+// The transposes of a fused projection's matrices stand side by side.
+TEST_F(Ternarize, TransposesShareAPitch) {
+  const int columns = 208, part_rows[] = {80, 16, 144}, pitch = 80 + 16 + 144 + 16;
+  const DeviceArray<int8_t> fused(static_cast<size_t>(columns) * pitch);
+  std::vector<std::unique_ptr<DeviceArray<float>>> weights, deltas;
+  std::vector<std::unique_ptr<DeviceArray<int8_t>>> codes;
+  std::vector<TernaryMatrix> list;
+  int first = 0;
+  for (int rows : part_rows) {
+    std::vector<float> values(static_cast<size_t>(rows) * columns);
+    for (auto& v : values) v = normal();
+    weights.push_back(std::make_unique<DeviceArray<float>>(values));
+    deltas.push_back(std::make_unique<DeviceArray<float>>(1));
+    codes.push_back(std::make_unique<DeviceArray<int8_t>>(values.size()));
+    list.push_back({weights.back()->get(), codes.back()->get(), fused.get() + first, nullptr,
+                    deltas.back()->get(), rows, columns, pitch, 0, 0});
+    first += rows;
+  }
+  const TernarizePlan plan = plan_ternarize(list.data(), 3);
+  ASSERT_GT(plan.tiles, 0);
+  const DeviceArray<TernaryMatrix> device_list(list);
+  const DeviceArray<double> sums(plan.chunks);
+  check(sum_weights(device_list.get(), 3, plan, sums.get(), nullptr));
+  check(ternarize(device_list.get(), 3, plan, sums.get(), nullptr));
+  finish();
+  const auto got = fused.read();
+  first = 0;
+  for (int part = 0; part < 3; ++part) {
+    const auto expected = codes[part]->read();
+    for (int r = 0; r < part_rows[part]; ++r) {
+      for (int c = 0; c < columns; ++c) {
+        ASSERT_EQ(got[static_cast<size_t>(c) * pitch + first + r],
+                  expected[static_cast<size_t>(r) * columns + c])
+            << "matrix " << part << " row " << r << " column " << c;
+      }
+    }
+    first += part_rows[part];
+  }
+  for (int c = 0; c < columns; ++c) {  // the gap behind the last matrix stays as it was
+    for (int r = first; r < pitch; ++r) ASSERT_EQ(got[static_cast<size_t>(c) * pitch + r], -1);
+  }
 }
 
 TEST_F(Ternarize, TransposeMovesEveryCode) {

@@ -88,6 +88,7 @@ void bench_weights(Bench& bench) {
         TernaryMatrix m = {};
         m.rows = rows;
         m.columns = columns;
+        m.transposed_pitch = rows;
         list.push_back(m);
         weights += static_cast<size_t>(rows) * columns;
       }
