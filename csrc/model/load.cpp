@@ -19,13 +19,13 @@ namespace {
 std::string scale_name(const std::string& weight_name) { return weight_name + "_scale"; }
 
 Tensor unpacked_master(const HfFolder& folder, const std::string& name, Storage storage) {
-  const Tensor codes = unpack_codes(folder.tensor(name));
+  const Tensor master = unpack_codes(folder.tensor(name));
   if (!folder.contains(scale_name(name)))
     fail("{}: tensor '{}' holds packed codes but '{}' is missing", folder.path().string(), name,
          scale_name(name));
   const Tensor stored = folder.tensor(scale_name(name)).to(torch::kFloat).reshape({});
-  return ops::master_from_codes(codes,
-                                storage == Storage::kPackedMean ? stored : stored.reciprocal());
+  ops::master_from_codes_(master, storage == Storage::kPackedMean ? stored : stored.reciprocal());
+  return master;
 }
 
 void copy_parameter(const HfFolder& folder, const Parameter& parameter, Storage storage) {

@@ -19,10 +19,13 @@ Tensor pack_codes(const Tensor& codes) {
 }
 
 Tensor unpack_codes(const Tensor& packed) {
-  std::vector<Tensor> quarters;
+  const int64_t rows = packed.size(0);
+  Tensor codes = torch::empty({4 * rows, packed.size(1)}, torch::kFloat);
   for (int64_t i = 0; i < 4; ++i)
-    quarters.push_back(packed.bitwise_right_shift(2 * i).bitwise_and(3).to(torch::kFloat) - 1);
-  return torch::cat(quarters);
+    codes.slice(0, i * rows, (i + 1) * rows)
+        .copy_(packed.bitwise_right_shift(2 * i).bitwise_and_(3))
+        .sub_(1);
+  return codes;
 }
 
 }  // namespace wf

@@ -27,20 +27,24 @@ Ternary ternarize(const Tensor& weight) {
   return {(weight * scale.reciprocal()).round_().clamp_(-1, 1), scale};
 }
 
-Tensor master_from_codes(const Tensor& codes, const Tensor& scale) {
+void master_from_codes_(Tensor codes, const Tensor& scale) {
   const torch::NoGradGuard no_grad;
-  const Tensor t = codes.to(torch::kFloat);
-  const double nonzeros = t.abs().sum(torch::kDouble).item<double>();
-  if (nonzeros == 0) return t;  // an all-zero matrix has no scale to keep: absmean gives the floor
+  const int64_t nonzeros = codes.count_nonzero().item<int64_t>();
+  if (nonzeros == 0) return;  // an all-zero matrix has no scale to keep: absmean gives the floor
   // |W| must sum to Δ·numel. No single fp32 magnitude may do that (above a power of two Δ/p has
   // coarser steps than Δ), so the first `raised` non-zeros take the next fp32 value up.
-  const double sum = double(scale.item<float>()) * double(t.numel());
-  float low = float(sum / nonzeros);
-  if (double(low) * nonzeros > sum) low = std::nextafter(low, 0.0F);
+  const double sum = double(scale.item<float>()) * double(codes.numel());
+  float low = float(sum / double(nonzeros));
+  if (double(low) * double(nonzeros) > sum) low = std::nextafter(low, 0.0F);
   const float high = std::nextafter(low, std::numeric_limits<float>::infinity());
-  const double raised = std::round((sum - double(low) * nonzeros) / (double(high) - double(low)));
-  const Tensor order = t.abs().flatten().cumsum(0, torch::kLong).view_as(t);
-  return t * torch::where(order <= int64_t(raised), high, low).to(torch::kFloat);
+  int64_t raised =
+      std::llround((sum - double(low) * double(nonzeros)) / (double(high) - double(low)));
+  // A piece at a time: a matrix of positions would be larger than the master itself.
+  for (Tensor piece : codes.view(-1).split(1 << 18)) {
+    const Tensor position = piece.abs().cumsum(0, torch::kLong);
+    piece.mul_(torch::where(position <= raised, high, low).to(torch::kFloat));
+    raised -= position[-1].item<int64_t>();
+  }
 }
 
 }  // namespace wf::ops

@@ -16,9 +16,9 @@ torch::Tensor absmean(const torch::Tensor& weight);
 // T = clamp(rint_even(W · (1/Δ)), −1, +1), with the fp32 reciprocal of Δ.
 Ternary ternarize(const torch::Tensor& weight);
 
-// A weight whose absmean returns exactly these codes and this scale: W = T·Δ/p, p the share of
-// non-zeros, within an ulp (T·Δ itself would come back with 0.69 Δ). codes [out, in] of any dtype,
-// scale 0-dim; fp32 result.
-torch::Tensor master_from_codes(const torch::Tensor& codes, const torch::Tensor& scale);
+// Turns codes, in place, into a weight whose absmean returns exactly these codes and this scale:
+// W = T·Δ/p, p the share of non-zeros, within an ulp (T·Δ itself would come back with 0.69 Δ).
+// codes fp32, contiguous; scale 0-dim. Takes a few MB besides.
+void master_from_codes_(torch::Tensor codes, const torch::Tensor& scale);
 
 }  // namespace wf::ops
