@@ -17,6 +17,7 @@ LIMITS = {
     "cross_entropy": 64,
     "gemm_s8": 168,
     "gemm_s8_config": 0,
+    "qkv_rope": 128,
     "quantize_gradient": 128,
     "rms_norm_backward": 128,
     "rms_norm_quant": 128,

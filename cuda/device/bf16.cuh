@@ -1,4 +1,4 @@
-// 16-byte vectors of bf16: eight values a load.
+// 16-byte vectors of bf16, eight values a load, and eight fp32 values to go with them.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -13,6 +13,13 @@ __device__ __forceinline__ uint4 load_vector(const void* p) {
 }
 
 __device__ __forceinline__ void store_vector(void* p, uint4 v) { *reinterpret_cast<uint4*>(p) = v; }
+
+__device__ __forceinline__ void load_eight(const float* from, float (&to)[8]) {
+  const float4 low = *reinterpret_cast<const float4*>(from);
+  const float4 high = *reinterpret_cast<const float4*>(from + 4);
+  to[0] = low.x, to[1] = low.y, to[2] = low.z, to[3] = low.w;
+  to[4] = high.x, to[5] = high.y, to[6] = high.z, to[7] = high.w;
+}
 
 // bf16 is the upper half of an fp32.
 __device__ __forceinline__ void unpack_bf16(uint4 v, float (&x)[8]) {

@@ -2,6 +2,7 @@
 // it adds to dgain is kept in shared memory, every thread adding to its own columns, until the
 // block has walked all its rows. A second launch adds up the blocks.
 #include "device/bf16.cuh"
+#include "device/block_partials.cuh"
 #include "device/glu.cuh"
 #include "device/processors.h"
 #include "device/row_reduce.cuh"
@@ -85,12 +86,7 @@ struct Glu {
 
 struct Gain {
   float value[8];
-  __device__ Gain(const float* gain, int column) {
-    const float4 low = *reinterpret_cast<const float4*>(gain + column);
-    const float4 high = *reinterpret_cast<const float4*>(gain + column + 4);
-    value[0] = low.x, value[1] = low.y, value[2] = low.z, value[3] = low.w;
-    value[4] = high.x, value[5] = high.y, value[6] = high.z, value[7] = high.w;
-  }
+  __device__ Gain(const float* gain, int column) { load_eight(gain + column, value); }
 };
 
 // A block's sums for dgain: [row of the block][vector][half of the vector][thread of the row].
@@ -162,47 +158,25 @@ __global__ void __launch_bounds__(Shape::kBlock, blocks_per_sm(Shape::kBlock))
     float4 sum = sums[i];
 #pragma unroll
     for (int other = 1; other < kRows; ++other) {
-      const float4 more = sums[other * kSumsPerRow<Shape> + i];
-      sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
+      sum = add(sum, sums[other * kSumsPerRow<Shape> + i]);
     }
     partial[static_cast<size_t>(blockIdx.x) * kSumsPerRow<Shape> + i] = sum;
   }
 }
 
-constexpr int kSumLanes = 8;  // four columns each
-constexpr int kSumSlices = 32;
-
-// Adds up the blocks' sums: a slice of threads takes every kSumSlices-th block, then the slices are
-// added in order.
+// Adds up the blocks' sums.
 template <class Shape>
-__global__ void __launch_bounds__(kSumLanes* kSumSlices)
+__global__ void __launch_bounds__(kSumThreads)
     dgain_kernel(const float4* __restrict__ partial, int blocks, float* __restrict__ dgain,
                  bool accumulate, int width) {
-  __shared__ float4 slices[kSumSlices][kSumLanes];
-  const int lane = threadIdx.x % kSumLanes, slice = threadIdx.x / kSumLanes;
-  const int index = blockIdx.x * kSumLanes + lane;
-  float4 sum = {};
-#pragma unroll 4
-  for (int block = slice; block < blocks; block += kSumSlices) {
-    const float4 more = partial[static_cast<size_t>(block) * kSumsPerRow<Shape> + index];
-    sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
-  }
-  slices[slice][lane] = sum;
-  __syncthreads();
-  if (slice != 0) return;
-#pragma unroll
-  for (int other = 1; other < kSumSlices; ++other) {
-    const float4 more = slices[other][lane];
-    sum = {sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w};
-  }
+  const int index = blockIdx.x * kSumLanes + threadIdx.x % kSumLanes;
+  float4 sum = sum_of_blocks(partial, blocks, kSumsPerRow<Shape>, index);
+  if (threadIdx.x >= kSumLanes) return;
   const int vector = index / (2 * Shape::kThreads), half = index / Shape::kThreads % 2;
   const int column = (vector * Shape::kThreads + index % Shape::kThreads) * 8 + half * 4;
   if (column >= width) return;
   float4* to = reinterpret_cast<float4*>(dgain + column);
-  if (accumulate) {
-    const float4 before = *to;
-    sum = {before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w};
-  }
+  if (accumulate) sum = add(*to, sum);
   *to = sum;
 }
 
@@ -223,7 +197,7 @@ cudaError_t launch(const Source& source, const __nv_bfloat16* dy, const float* r
     float4* partial = static_cast<float4*>(workspace);
     kernel<<<blocks, Shape::kBlock, kSharedBytes, stream>>>(source, dy, rstd, gain, 1.0f / width,
                                                             partial, rows, width);
-    dgain_kernel<Shape><<<kSumsPerRow<Shape> / kSumLanes, kSumLanes * kSumSlices, 0, stream>>>(
+    dgain_kernel<Shape><<<kSumsPerRow<Shape> / kSumLanes, kSumThreads, 0, stream>>>(
         partial, blocks, dgain, accumulate, width);
   });
 }

@@ -6,6 +6,7 @@
 
 #include "kernels/adamw.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/qkv_rope.h"
 #include "kernels/quantize_gradient.h"
 #include "kernels/rms_norm_backward.h"
 #include "kernels/rms_norm_quant.h"
@@ -145,6 +146,58 @@ void bench_weights(Bench& bench) {
   }
 }
 
+// Bytes: q and k read and written; backward q, k and v, with norms also the forward's q and k. The
+// tables of angles stay in L2 and are not counted.
+void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void* workspace) {
+  struct Heads {
+    int q, kv, dim;
+  };
+  constexpr int kSequence = 2048;
+  const size_t table = static_cast<size_t>(kSequence) * 256;
+  std::vector<int64_t> host(rows);
+  for (size_t i = 0; i < rows; ++i) host[i] = i % kSequence;
+  int64_t* positions;
+  float *angles, *rstd;
+  check(cudaMalloc(reinterpret_cast<void**>(&positions), rows * 8));
+  check(cudaMemcpy(positions, host.data(), rows * 8, cudaMemcpyHostToDevice));
+  check(cudaMalloc(reinterpret_cast<void**>(&angles), table * 4));
+  check(cudaMemset(angles, 0x3f, table * 4));  // 0.747
+  check(cudaMalloc(reinterpret_cast<void**>(&rstd), rows * 32 * 4));
+  check(cudaMemset(rstd, 0x3f, rows * 32 * 4));
+  for (Heads h : {Heads{9, 3, 64}, {16, 8, 128}, {20, 5, 128}}) {
+    const int tokens = static_cast<int>(rows);
+    const size_t turned = rows * (h.q + h.kv) * h.dim, all = rows * (h.q + 2 * h.kv) * h.dim;
+    const size_t q = rows * h.q * h.dim, kv = rows * h.kv * h.dim;
+    const QkvShape of = {kSequence, h.q, h.kv, h.dim};
+    const std::string name = std::to_string(rows) + " x (" + std::to_string(h.q) + " + 2 * " +
+                             std::to_string(h.kv) + ") * " + std::to_string(h.dim);
+    const auto view = [=](char* p, int heads) {
+      const int64_t token = static_cast<int64_t>(heads) * h.dim;
+      return HeadsView{bf16(p), kSequence * token, token, h.dim};
+    };
+    bench.row("qkv_rope", name, 4 * turned, 2 * all,
+              [=](char* p) { return qkv_rope(bf16(p), positions, angles, angles, tokens, of, 0); });
+    bench.row("qkv_rope_backward", name, 4 * all, 4 * all, [=](char* p) {
+      return qkv_rope_backward(view(p, h.q), view(p + 2 * q, h.kv), view(p + 2 * q + 2 * kv, h.kv),
+                               positions, angles, angles, bf16(p + 2 * all), tokens, of, 0);
+    });
+    if (h.dim == 64) continue;
+    bench.row("qkv_norm_rope", name, 4 * turned, 2 * all + 2 * turned, [=](char* p) {
+      return qkv_norm_rope(bf16(p), gain, gain, 1e-6f, positions, angles, angles, bf16(p + 2 * all),
+                           bf16(p + 2 * all + 2 * q), rstd, tokens, of, 0);
+    });
+    bench.row("qkv_norm_rope_backward", name, 4 * all + 2 * turned, 6 * all, [=](char* p) {
+      return qkv_norm_rope_backward(view(p, h.q), view(p + 2 * q, h.kv),
+                                    view(p + 2 * q + 2 * kv, h.kv), bf16(p + 2 * all), rstd, gain,
+                                    gain, positions, angles, angles, bf16(p + 4 * all), dgain,
+                                    dgain + 256, workspace, tokens, of, 0);
+    });
+  }
+  check(cudaFree(positions));
+  check(cudaFree(angles));
+  check(cudaFree(rstd));
+}
+
 }  // namespace
 
 int main() {
@@ -159,7 +212,8 @@ int main() {
   void* workspace;
   check(cudaMalloc(reinterpret_cast<void**>(&dgain), 1 << 16));
   check(cudaMemset(dgain, 0, 1 << 16));
-  check(cudaMalloc(&workspace, rms_norm_backward_workspace_bytes()));
+  check(cudaMalloc(&workspace, std::max(rms_norm_backward_workspace_bytes(),
+                                        qkv_norm_rope_backward_workspace_bytes())));
   check(cudaMemset(rstd, 0x3f, 1 << 20));  // 0.747
   uint32_t* step;
   check(cudaMalloc(reinterpret_cast<void**>(&step), 4));
@@ -175,6 +229,7 @@ int main() {
     });
   }
   for (size_t rows : {16384, 65536}) {
+    bench_rope(bench, rows, gain, dgain, workspace);
     for (size_t width : {576, 1024, 2560}) {
       const size_t n = rows * width;
       bench.row("add_rms_norm_quant", shape(rows, width), 7 * n, 7 * n, [=](char* p) {

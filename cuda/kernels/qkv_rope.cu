@@ -1,0 +1,403 @@
+// See qkv_rope.h for the formulas. A thread holds the eight pairs of one place in a head: 16 bytes
+// of its lower half and the 16 bytes that they turn with. A head is `lanes` neighbouring threads, a
+// power of two (those beyond the head's end idle), so that a thread keeps its place in the head,
+// hence its angles and gains, for all heads that it works on.
+#include "device/bf16.cuh"
+#include "device/block_partials.cuh"
+#include "device/processors.h"
+#include "device/rotate.cuh"
+#include "kernels/qkv_rope.h"
+
+namespace wf::kernels {
+namespace {
+
+constexpr int kMaxHeadDim = 256;
+constexpr int kBlock = 256;          // threads, forward
+constexpr int kPairs = 2;            // heads per thread
+constexpr int kMaxRowThreads = 512;  // backward
+constexpr int kNormBlocksPerSm = 2;  // backward with norms, of 256 threads
+
+// A row of the fused projection, as the kernels see it.
+struct Layout {
+  int heads, kv_heads, rotated;  // rotated = heads + kv_heads
+  int head_dim, half;
+  int lane_bits, lanes;
+  int row_width;  // elements
+};
+
+bool make_layout(QkvShape shape, int tokens, Layout& layout) {
+  const bool valid = tokens >= 1 && shape.sequence >= 1 && tokens % shape.sequence == 0 &&
+                     shape.heads >= 1 && shape.kv_heads >= 1 && shape.head_dim >= 32 &&
+                     shape.head_dim <= kMaxHeadDim && shape.head_dim % 16 == 0;
+  if (!valid) return false;
+  int bits = 1;
+  while ((16 << bits) < shape.head_dim) ++bits;
+  const int64_t heads =
+      static_cast<int64_t>(shape.heads) + 2 * static_cast<int64_t>(shape.kv_heads);
+  if (heads << bits > kPairs * kMaxRowThreads) return false;
+  layout = {shape.heads,
+            shape.kv_heads,
+            shape.heads + shape.kv_heads,
+            shape.head_dim,
+            shape.head_dim / 2,
+            bits,
+            1 << bits,
+            static_cast<int>(heads) * shape.head_dim};
+  return true;
+}
+
+// Sum over the lanes of a head; all lanes of the warp must call together.
+__device__ __forceinline__ float head_sum(float value, int lanes) {
+  for (int distance = lanes / 2; distance > 0; distance /= 2) {
+    value = __fadd_rn(value, __shfl_xor_sync(0xffffffffu, value, distance));
+  }
+  return value;
+}
+
+struct Forward {
+  const __nv_bfloat16* qkv;
+  __nv_bfloat16* q;  // where head h of token t goes: q + t * q_stride + h * head_dim, k likewise
+  __nv_bfloat16* k;
+  int64_t q_stride, k_stride;
+  const float *q_gain, *k_gain;
+  float eps, inverse_head_dim;
+  float* rstd;
+  const int64_t* positions;
+  const float *cos, *sin;
+};
+
+// kPairs neighbouring heads of a token per thread.
+template <bool kNorm>
+__global__ void __launch_bounds__(kBlock, kNorm ? 3 : 4)
+    forward_kernel(const __grid_constant__ Forward p, const __grid_constant__ Layout layout,
+                   unsigned heads_per_token, unsigned tokens) {
+  const int lane = threadIdx.x & (layout.lanes - 1), first = lane * 8;
+  const unsigned group = (blockIdx.x * kBlock + threadIdx.x) >> layout.lane_bits;
+  const unsigned token = group / heads_per_token;
+  const int head = static_cast<int>(group % heads_per_token) * kPairs;
+  const bool works = token < tokens && first < layout.half;
+  const auto inside = [&](int i) { return works && head + i < layout.rotated; };
+
+  uint4 low[kPairs], high[kPairs];
+#pragma unroll
+  for (int i = 0; i < kPairs; ++i) {
+    const __nv_bfloat16* from = p.qkv + static_cast<size_t>(token) * layout.row_width +
+                                (head + i) * layout.head_dim + first;
+    low[i] = inside(i) ? load_vector(from) : uint4{};
+    high[i] = inside(i) ? load_vector(from + layout.half) : uint4{};
+  }
+  const int place = works ? first : 0;
+  const Rotation rotation(p.cos, p.sin, works ? p.positions[token] : 0, layout.half, place);
+#pragma unroll
+  for (int i = 0; i < kPairs; ++i) {
+    const bool query = head + i < layout.heads;
+    float x[8], y[8];
+    unpack_bf16(low[i], x);
+    unpack_bf16(high[i], y);
+    if constexpr (kNorm) {
+      float squares = 0;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) squares = fmaf(y[j], y[j], fmaf(x[j], x[j], squares));
+      squares = head_sum(squares, layout.lanes);
+      const float rstd = rsqrtf(__fadd_rn(__fmul_rn(squares, p.inverse_head_dim), p.eps));
+      if (inside(i) && lane == 0) {
+        p.rstd[static_cast<size_t>(token) * layout.rotated + head + i] = rstd;
+      }
+      const float* gain = (query ? p.q_gain : p.k_gain) + place;
+      float g[8];
+      load_eight(gain, g);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) x[j] = __fmul_rn(__fmul_rn(x[j], rstd), g[j]);
+      load_eight(gain + layout.half, g);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) y[j] = __fmul_rn(__fmul_rn(y[j], rstd), g[j]);
+    }
+    rotation.apply<1>(x, y);
+    if (!inside(i)) continue;
+    __nv_bfloat16* to =
+        query ? p.q + token * p.q_stride + (head + i) * layout.head_dim
+              : p.k + token * p.k_stride + (head + i - layout.heads) * layout.head_dim;
+    store_vector(to + first, pack_bf16(x));
+    store_vector(to + first + layout.half, pack_bf16(y));
+  }
+}
+
+struct Backward {
+  HeadsView dq, dk, dv;
+  const __nv_bfloat16* qkv;
+  const float *rstd, *q_gain, *k_gain;
+  float inverse_head_dim;
+  const int64_t* positions;
+  const float *cos, *sin;
+  __nv_bfloat16* dqkv;
+  float* partial;  // [blocks, 2, head_dim]: the blocks' sums for the gains of q and of k
+};
+
+// Of a head of a token in attention's gradients.
+__device__ __forceinline__ const __nv_bfloat16* gradient_of(const Backward& p, const Layout& layout,
+                                                            int batch, int place, int head) {
+  const bool is_q = head < layout.heads, is_k = head < layout.rotated;
+  const HeadsView& view = is_q ? p.dq : is_k ? p.dk : p.dv;
+  const int own = is_q ? head : head - (is_k ? layout.heads : layout.rotated);
+  return view.data + batch * view.batch_stride + place * view.token_stride + own * view.head_stride;
+}
+
+template <int kThreads_>
+struct TokenShape {
+  static constexpr int kThreads = kThreads_;                      // per token
+  static constexpr int kBlock = kThreads < 256 ? 256 : kThreads;  // threads
+  static constexpr int kRows = kBlock / kThreads;                 // tokens per block
+};
+
+// With norms every thread keeps what it adds to the gains of its place, of each of its heads, in
+// shared memory: [head of the thread][quarter of its 16 components][thread].
+template <class Shape, bool kNorm>
+__global__ void __launch_bounds__(Shape::kBlock,
+                                  (kNorm ? kNormBlocksPerSm : 4) * 256 / Shape::kBlock)
+    backward_kernel(const __grid_constant__ Backward p, const __grid_constant__ Layout layout,
+                    int sequence, int tokens) {
+  constexpr int kThreads = Shape::kThreads, kRows = Shape::kRows;
+  extern __shared__ float4 sums[];
+  const int thread = threadIdx.x % kThreads, group = threadIdx.x / kThreads;
+  const int first = (thread & (layout.lanes - 1)) * 8;
+  const bool works = first < layout.half;
+  const int all_heads = layout.rotated + layout.kv_heads;
+  const auto head = [&](int i) { return (i * kThreads + thread) >> layout.lane_bits; };
+  const auto sum = [&](int i, int quarter) -> float4& {
+    return sums[(i * 4 + quarter) * Shape::kBlock + threadIdx.x];
+  };
+  if constexpr (kNorm) {
+#pragma unroll
+    for (int i = 0; i < kPairs * 4; ++i) sum(0, i) = {};
+  }
+
+  for (int token = blockIdx.x * kRows + group; token - group < tokens; token += gridDim.x * kRows) {
+    const auto inside = [&](int i) { return works && token < tokens && head(i) < all_heads; };
+    const int batch = token / sequence, at = token % sequence;
+    uint4 low[kPairs], high[kPairs], x_low[kPairs], x_high[kPairs];
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const __nv_bfloat16* from = gradient_of(p, layout, batch, at, head(i)) + first;
+      low[i] = inside(i) ? load_vector(from) : uint4{};
+      high[i] = inside(i) ? load_vector(from + layout.half) : uint4{};
+      if constexpr (kNorm) {
+        const bool normed = inside(i) && head(i) < layout.rotated;
+        from = p.qkv + static_cast<size_t>(token) * layout.row_width + head(i) * layout.head_dim +
+               first;
+        x_low[i] = normed ? load_vector(from) : uint4{};
+        x_high[i] = normed ? load_vector(from + layout.half) : uint4{};
+      }
+    }
+    const int64_t position = works && token < tokens ? p.positions[token] : 0;
+    const Rotation rotation(p.cos, p.sin, position, layout.half, works ? first : 0);
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const bool rotates = head(i) < layout.rotated;
+      float d[2][8];
+      unpack_bf16(low[i], d[0]);
+      unpack_bf16(high[i], d[1]);
+      rotation.apply<-1>(d[0], d[1]);
+      if constexpr (kNorm) {
+        const bool normed = inside(i) && rotates;
+        const float r =
+            normed ? p.rstd[static_cast<size_t>(token) * layout.rotated + head(i)] : 0.0f;
+        const float* gain = (head(i) < layout.heads ? p.q_gain : p.k_gain) + (works ? first : 0);
+        float n[2][8], dot = 0;
+        unpack_bf16(x_low[i], n[0]);
+        unpack_bf16(x_high[i], n[1]);
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          float g[8];
+          load_eight(gain + h * layout.half, g);
+          float added[8];
+#pragma unroll
+          for (int j = 0; j < 8; ++j) {
+            n[h][j] *= r;
+            added[j] = d[h][j] * n[h][j];
+            d[h][j] *= g[j];
+            dot += d[h][j] * n[h][j];
+          }
+          float4& s0 = sum(i, 2 * h);
+          float4& s1 = sum(i, 2 * h + 1);
+          s0 = add(s0, {added[0], added[1], added[2], added[3]});
+          s1 = add(s1, {added[4], added[5], added[6], added[7]});
+        }
+        const float c = head_sum(dot, layout.lanes) * p.inverse_head_dim;
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+#pragma unroll
+          for (int j = 0; j < 8; ++j) d[h][j] = r * (d[h][j] - n[h][j] * c);
+        }
+      }
+      if (rotates) {
+        low[i] = pack_bf16(d[0]);
+        high[i] = pack_bf16(d[1]);
+      }
+      if (!inside(i)) continue;
+      __nv_bfloat16* to = p.dqkv + static_cast<size_t>(token) * layout.row_width +
+                          head(i) * layout.head_dim + first;
+      store_vector(to, low[i]);
+      store_vector(to + layout.half, high[i]);
+    }
+  }
+
+  if constexpr (kNorm) {
+    __syncthreads();
+    const float* flat = reinterpret_cast<const float*>(sums);
+    for (int out = threadIdx.x; out < 2 * layout.head_dim; out += Shape::kBlock) {
+      const bool of_k = out >= layout.head_dim;
+      const int component = out - of_k * layout.head_dim;
+      const int h = component >= layout.half, in_half = component - h * layout.half;
+      const int lane = in_half / 8, quarter = 2 * h + in_half % 8 / 4;
+      float total = 0;
+      for (int i = 0; i < kPairs; ++i) {
+        for (int t = lane; t < Shape::kBlock; t += layout.lanes) {
+          const int its_head = (i * kThreads + t % kThreads) >> layout.lane_bits;
+          if (its_head >= layout.rotated || (its_head >= layout.heads) != of_k) continue;
+          total += flat[((i * 4 + quarter) * Shape::kBlock + t) * 4 + in_half % 4];
+        }
+      }
+      p.partial[static_cast<size_t>(blockIdx.x) * 2 * layout.head_dim + out] = total;
+    }
+  }
+}
+
+// Adds up the blocks' sums.
+__global__ void __launch_bounds__(kSumThreads)
+    gain_gradient_kernel(const float4* __restrict__ partial, int blocks,
+                         float* __restrict__ dq_gain, float* __restrict__ dk_gain, int head_dim) {
+  const int index = blockIdx.x * kSumLanes + threadIdx.x % kSumLanes;
+  const float4 sum = sum_of_blocks(partial, blocks, head_dim / 2, index);
+  if (threadIdx.x >= kSumLanes || index >= head_dim / 2) return;
+  const int column = index * 4;
+  float* to = column < head_dim ? dq_gain + column : dk_gain + column - head_dim;
+  *reinterpret_cast<float4*>(to) = sum;
+}
+
+template <bool kNorm>
+cudaError_t launch_forward(const Forward& p, const Layout& layout, int tokens,
+                           cudaStream_t stream) {
+  const int heads_per_token = (layout.rotated + kPairs - 1) / kPairs;
+  const int64_t threads = (static_cast<int64_t>(tokens) * heads_per_token) << layout.lane_bits;
+  if (threads >= INT32_MAX) return cudaErrorInvalidValue;
+  const unsigned blocks = static_cast<unsigned>((threads + kBlock - 1) / kBlock);
+  forward_kernel<kNorm><<<blocks, kBlock, 0, stream>>>(p, layout, heads_per_token, tokens);
+  return cudaGetLastError();
+}
+
+bool aligned(const HeadsView& view) {
+  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 &&
+         (view.batch_stride | view.token_stride | view.head_stride) % 8 == 0;
+}
+
+template <bool kNorm>
+cudaError_t launch_backward(Backward p, QkvShape shape, int tokens, float* dq_gain, float* dk_gain,
+                            cudaStream_t stream) {
+  Layout layout;
+  if (!make_layout(shape, tokens, layout)) return cudaErrorInvalidValue;
+  if (!aligned(p.dq) || !aligned(p.dk) || !aligned(p.dv)) return cudaErrorInvalidValue;
+  p.inverse_head_dim = 1.0f / layout.head_dim;
+  const int processors = processor_count();
+  if (processors == 0) return cudaErrorNoDevice;
+  const int units = (layout.rotated + layout.kv_heads) << layout.lane_bits;
+  bool launched = false;
+  const auto offer = [&](auto token_shape) {
+    using Shape = decltype(token_shape);
+    if (launched || units > kPairs * Shape::kThreads) return;
+    launched = true;
+    const auto kernel = backward_kernel<Shape, kNorm>;
+    int blocks = (tokens + Shape::kRows - 1) / Shape::kRows;
+    constexpr int kSharedBytes = kNorm ? kPairs * 4 * Shape::kBlock * sizeof(float4) : 0;
+    if constexpr (kNorm) {
+      const int resident = processors * (kNormBlocksPerSm * 256 / Shape::kBlock);
+      if (blocks > resident) blocks = resident;
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
+    }
+    kernel<<<blocks, Shape::kBlock, kSharedBytes, stream>>>(p, layout, shape.sequence, tokens);
+    if constexpr (kNorm) {
+      const int sums = layout.head_dim / 2;  // of four columns
+      gain_gradient_kernel<<<(sums + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream>>>(
+          reinterpret_cast<const float4*>(p.partial), blocks, dq_gain, dk_gain, layout.head_dim);
+    }
+  };
+  offer(TokenShape<32>{});
+  offer(TokenShape<64>{});
+  offer(TokenShape<128>{});
+  offer(TokenShape<256>{});
+  offer(TokenShape<512>{});
+  return launched ? cudaGetLastError() : cudaErrorInvalidValue;
+}
+
+}  // namespace
+
+cudaError_t qkv_rope(__nv_bfloat16* qkv, const int64_t* positions, const float* cos,
+                     const float* sin, int tokens, QkvShape shape, cudaStream_t stream) {
+  Layout layout;
+  if (!make_layout(shape, tokens, layout)) return cudaErrorInvalidValue;
+  Forward p = {};
+  p.qkv = p.q = qkv;
+  p.k = qkv + static_cast<size_t>(shape.heads) * shape.head_dim;
+  p.q_stride = p.k_stride = layout.row_width;
+  p.positions = positions, p.cos = cos, p.sin = sin;
+  return launch_forward<false>(p, layout, tokens, stream);
+}
+
+cudaError_t qkv_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv, const int64_t* positions,
+                              const float* cos, const float* sin, __nv_bfloat16* dqkv, int tokens,
+                              QkvShape shape, cudaStream_t stream) {
+  Backward p = {};
+  p.dq = dq, p.dk = dk, p.dv = dv;
+  p.positions = positions, p.cos = cos, p.sin = sin, p.dqkv = dqkv;
+  return launch_backward<false>(p, shape, tokens, nullptr, nullptr, stream);
+}
+
+cudaError_t qkv_norm_rope(const __nv_bfloat16* qkv, const float* q_gain, const float* k_gain,
+                          float eps, const int64_t* positions, const float* cos, const float* sin,
+                          __nv_bfloat16* q, __nv_bfloat16* k, float* rstd, int tokens,
+                          QkvShape shape, cudaStream_t stream) {
+  Layout layout;
+  if (!make_layout(shape, tokens, layout)) return cudaErrorInvalidValue;
+  const Forward p = {qkv,
+                     q,
+                     k,
+                     static_cast<int64_t>(shape.heads) * shape.head_dim,
+                     static_cast<int64_t>(shape.kv_heads) * shape.head_dim,
+                     q_gain,
+                     k_gain,
+                     eps,
+                     1.0f / shape.head_dim,
+                     rstd,
+                     positions,
+                     cos,
+                     sin};
+  return launch_forward<true>(p, layout, tokens, stream);
+}
+
+cudaError_t qkv_norm_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv,
+                                   const __nv_bfloat16* qkv, const float* rstd, const float* q_gain,
+                                   const float* k_gain, const int64_t* positions, const float* cos,
+                                   const float* sin, __nv_bfloat16* dqkv, float* dq_gain,
+                                   float* dk_gain, void* workspace, int tokens, QkvShape shape,
+                                   cudaStream_t stream) {
+  const Backward p = {dq,
+                      dk,
+                      dv,
+                      qkv,
+                      rstd,
+                      q_gain,
+                      k_gain,
+                      0,
+                      positions,
+                      cos,
+                      sin,
+                      dqkv,
+                      static_cast<float*>(workspace)};
+  return launch_backward<true>(p, shape, tokens, dq_gain, dk_gain, stream);
+}
+
+size_t qkv_norm_rope_backward_workspace_bytes() {
+  return static_cast<size_t>(processor_count()) * kNormBlocksPerSm * 2 * kMaxHeadDim *
+         sizeof(float);
+}
+
+}  // namespace wf::kernels
