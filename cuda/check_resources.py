@@ -15,6 +15,7 @@ import tempfile
 LIMITS = {
     "adamw": 128,
     "cross_entropy": 64,
+    "dequantize_rows": 64,
     "gemm_s8": 168,
     "gemm_s8_config": 0,
     "qkv_rope": 128,

@@ -32,4 +32,22 @@ __device__ __forceinline__ uint2 quantize_vector(const float* x, float s) {
           pack_codes(quantize(x[4], s), quantize(x[5], s), quantize(x[6], s), quantize(x[7], s))};
 }
 
+// Eight codes as fp32, exactly: a code plus 128 in the low byte of 2^23.
+__device__ __forceinline__ void unpack_codes(uint2 codes, float (&x)[8]) {
+  const uint32_t words[2] = {codes.x ^ 0x80808080u, codes.y ^ 0x80808080u};
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const uint32_t bits = __byte_perm(words[i / 4], 0x4b000000u, 0x7440 + i % 4);
+    x[i] = __fadd_rn(__uint_as_float(bits), -8388736.0f);
+  }
+}
+
+// code / s as an IEEE division rounds it, given inverse = 1 / s so rounded: the quotient's
+// remainder is exact, and one step with it rounds correctly (Markstein, IBM J. Res. Dev. 34
+// (1990)).
+__device__ __forceinline__ float divide(float code, float s, float inverse) {
+  const float quotient = __fmul_rn(code, inverse);
+  return fmaf(fmaf(-quotient, s, code), inverse, quotient);
+}
+
 }  // namespace wf::kernels

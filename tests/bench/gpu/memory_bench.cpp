@@ -6,6 +6,7 @@
 
 #include "kernels/adamw.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/dequantize_rows.h"
 #include "kernels/qkv_rope.h"
 #include "kernels/quantize_gradient.h"
 #include "kernels/rms_norm_backward.h"
@@ -202,7 +203,7 @@ void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void
 
 int main() {
   Bench bench;
-  std::vector<float> ones(1 << 16, 1.0f);
+  std::vector<float> ones(1 << 17, 1.0f);
   float *gain, *scale, *rstd;
   check(cudaMalloc(reinterpret_cast<void**>(&gain), ones.size() * 4));
   check(cudaMemcpy(gain, ones.data(), ones.size() * 4, cudaMemcpyHostToDevice));
@@ -275,6 +276,9 @@ int main() {
     }
     for (size_t width : {576, 1536, 2560}) {
       const size_t n = rows * width;
+      bench.row("dequantize_rows", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
+        return dequantize_rows(reinterpret_cast<int8_t*>(p), gain, bf16(p + n), rows, width, 0);
+      });
       bench.row("transpose_s8", shape(rows, width), 2 * n, 2 * n, [=](char* p) {
         return transpose_s8(reinterpret_cast<int8_t*>(p), reinterpret_cast<int8_t*>(p + n), rows,
                             width, 0);
