@@ -1,14 +1,25 @@
-// Byte transposes of 64 x 64 tiles of codes: four rows of four codes in registers, the tile in
-// shared memory, so that both orders are read and written in runs of 64 bytes.
+// Byte transposes of tiles of codes: four rows of eight codes in registers, the tile in shared
+// memory, so that both orders are read and written in runs of at least 64 bytes.
 #pragma once
 
 #include <stdint.h>
 
 namespace wf::kernels {
 
-constexpr int kCodeTile = 64;  // rows and columns of a tile
-constexpr int kCodeTileThreads =
-    256;  // each holds a 4 x 4 block: rows 4 * (t / 16), columns 4 * (t % 16)
+constexpr int kTileRows = 128;
+constexpr int kTileColumns = 64;
+constexpr int kTileThreads = 256;  // each holds a 4 x 8 block
+
+__host__ __device__ constexpr int tiles_along_rows(int rows) {
+  return (rows + kTileRows - 1) / kTileRows;
+}
+__host__ __device__ constexpr int tiles_along_columns(int columns) {
+  return (columns + kTileColumns - 1) / kTileColumns;
+}
+
+// A thread's block within its tile.
+__device__ __forceinline__ int block_row() { return threadIdx.x / 8 * 4; }
+__device__ __forceinline__ int block_column() { return threadIdx.x % 8 * 8; }
 
 // words[i] holds columns 0..3 of row i; afterwards words[j] holds rows 0..3 of column j.
 __device__ __forceinline__ void transpose_4x4(uint32_t (&words)[4]) {
@@ -23,27 +34,37 @@ __device__ __forceinline__ void transpose_4x4(uint32_t (&words)[4]) {
 }
 
 struct CodeTile {
-  uint32_t words[kCodeTile]
-                [kCodeTile / 4 + 1];  // [column][four rows], padded against bank conflicts
+  // [column][sixteen rows]; a column's chunks are permuted (chunk ^ column / 8), so that neither
+  // order of access meets its own banks.
+  uint4 chunks[kTileColumns][kTileRows / 16];
 
-  // Called by all threads of the block with their 4 x 4 block (row-major words, as transpose_4x4
-  // takes them); writes the tile to `to` [columns, rows], its rows `pitch` apart; a multiple of 4
-  // rows. The tile's first row and column are given; what lies outside the matrix is left out.
-  __device__ __forceinline__ void store_transposed(uint32_t (&block)[4], int8_t* to, int pitch,
+  // Called by all threads of the block with their codes: of row block_row() + i, columns
+  // block_column() .. + 7 in block[i]. Writes the tile to `to` [columns, rows], its rows `pitch`
+  // apart; rows and pitch multiples of 16. The tile's first row and column are given; what lies
+  // outside the matrix is left out.
+  __device__ __forceinline__ void store_transposed(const uint2 (&block)[4], int8_t* to, int pitch,
                                                    int first_row, int first_column, int rows,
                                                    int columns) {
     const int t = threadIdx.x;
-    transpose_4x4(block);
+    uint32_t words[2][4] = {{block[0].x, block[1].x, block[2].x, block[3].x},
+                            {block[0].y, block[1].y, block[2].y, block[3].y}};
 #pragma unroll
-    for (int j = 0; j < 4; ++j) words[t % 16 * 4 + j][t / 16] = block[j];
+    for (int half = 0; half < 2; ++half) {
+      transpose_4x4(words[half]);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int column = t % 8 * 8 + half * 4 + j;
+        uint4& chunk = chunks[column][t / 32 ^ t % 8];
+        reinterpret_cast<uint32_t*>(&chunk)[t / 8 % 4] = words[half][j];
+      }
+    }
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int column = i * 16 + t / 16;
-      const int row = first_row + t % 16 * 4;
-      if (first_column + column < columns && row < rows) {
-        const size_t at = static_cast<size_t>(first_column + column) * pitch + row;
-        *reinterpret_cast<uint32_t*>(to + at) = words[column][t % 16];
+    for (int i = 0; i < kTileColumns / 32; ++i) {
+      const int column = i * 32 + t / 8, row = t % 8 * 16;
+      if (first_column + column < columns && first_row + row < rows) {
+        const size_t at = static_cast<size_t>(first_column + column) * pitch + first_row + row;
+        *reinterpret_cast<uint4*>(to + at) = chunks[column][t % 8 ^ column / 8];
       }
     }
   }

@@ -1,5 +1,6 @@
-// See ternarize.h for the formula. Every block of the two large launches takes one 64 x 64 tile of
-// one matrix; a small launch between them adds up each matrix's tiles.
+// See ternarize.h for the formula. Every block of the two large launches takes a part of one
+// matrix; a small launch between them adds up each matrix's sums.
+#include "device/bf16.cuh"
 #include "device/block_sum.cuh"
 #include "device/quantize.cuh"
 #include "device/transpose.cuh"
@@ -12,8 +13,9 @@ __host__ __device__ inline int chunks_of(const TernaryMatrix& m) {
   return (m.rows * m.columns + kSumChunk - 1) / kSumChunk;
 }
 
-__host__ __device__ constexpr int tiles_along(int size) {
-  return (size + kCodeTile - 1) / kCodeTile;
+// Tiles of a matrix in row-major order.
+__host__ __device__ constexpr int tiles_of(int rows, int columns) {
+  return tiles_along_rows(rows) * tiles_along_columns(columns);
 }
 
 // One block per chunk.
@@ -60,58 +62,65 @@ __device__ __forceinline__ uint32_t ternary_code(float w, float inverse) {
   return round_to_code(fminf(fmaxf(__fmul_rn(w, inverse), -1.0f), 1.0f));
 }
 
-// One block per 64 x 64 tile.
-__global__ void __launch_bounds__(kCodeTileThreads)
+// Four codes as bits 2j of a byte, each plus one.
+__device__ __forceinline__ uint32_t pack_ternary(uint32_t codes) {
+  const uint32_t shifted = __vadd4(codes, 0x01010101u);  // 0, 1, 2 in each byte
+  return (shifted | shifted >> 6 | shifted >> 12 | shifted >> 18) & 0xff;
+}
+
+// One block per tile.
+__global__ void __launch_bounds__(kTileThreads, 4)
     ternarize_kernel(const TernaryMatrix* __restrict__ matrices, int count) {
   __shared__ CodeTile tile;
   const TernaryMatrix& m =
       matrices[last_starting_at(count, blockIdx.x, [&](int i) { return matrices[i].first_tile; })];
-  const int along = tiles_along(m.columns), local = blockIdx.x - m.first_tile;
-  const int tile_row = local / along * kCodeTile, tile_column = local % along * kCodeTile;
-  const int row = tile_row + threadIdx.x / 16 * 4, column = tile_column + threadIdx.x % 16 * 4;
+  const int along = tiles_along_columns(m.columns), local = blockIdx.x - m.first_tile;
+  const int tile_row = local / along * kTileRows, tile_column = local % along * kTileColumns;
+  const int row = tile_row + block_row(), column = tile_column + block_column();
   const float inverse = __fdiv_rn(1.0f, *m.delta);
-  uint32_t words[4] = {};
+  uint2 codes[4] = {};
   if (row < m.rows && column < m.columns) {
     const size_t first = static_cast<size_t>(row) * m.columns + column;
-    float4 w[4];
+    float w[4][8];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) load_eight(m.weight + first + i * m.columns, w[i]);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      w[i] = *reinterpret_cast<const float4*>(m.weight + first + i * m.columns);
-    }
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      words[i] = pack_codes(ternary_code(w[i].x, inverse), ternary_code(w[i].y, inverse),
-                            ternary_code(w[i].z, inverse), ternary_code(w[i].w, inverse));
+      codes[i] = {pack_codes(ternary_code(w[i][0], inverse), ternary_code(w[i][1], inverse),
+                             ternary_code(w[i][2], inverse), ternary_code(w[i][3], inverse)),
+                  pack_codes(ternary_code(w[i][4], inverse), ternary_code(w[i][5], inverse),
+                             ternary_code(w[i][6], inverse), ternary_code(w[i][7], inverse))};
       const size_t at = first + i * m.columns;
-      *reinterpret_cast<uint32_t*>(m.codes + at) = words[i];
+      *reinterpret_cast<uint2*>(m.codes + at) = codes[i];
       if (m.packed != nullptr) {
-        const uint32_t shifted = __vadd4(words[i], 0x01010101u);  // 0, 1, 2 in each byte
-        m.packed[at / 4] = shifted | shifted >> 6 | shifted >> 12 | shifted >> 18;
+        const uint16_t pair = pack_ternary(codes[i].x) | pack_ternary(codes[i].y) << 8;
+        *reinterpret_cast<uint16_t*>(m.packed + at / 4) = pair;
       }
     }
   }
   if (m.codes_transposed != nullptr) {
-    tile.store_transposed(words, m.codes_transposed, m.transposed_pitch, tile_row, tile_column,
+    tile.store_transposed(codes, m.codes_transposed, m.transposed_pitch, tile_row, tile_column,
                           m.rows, m.columns);
   }
 }
 
-__global__ void __launch_bounds__(kCodeTileThreads)
+__global__ void __launch_bounds__(kTileThreads)
     transpose_s8_kernel(const int8_t* __restrict__ in, int8_t* __restrict__ out, int rows,
                         int columns) {
   __shared__ CodeTile tile;
-  const int along = tiles_along(columns);
-  const int tile_row = blockIdx.x / along * kCodeTile, tile_column = blockIdx.x % along * kCodeTile;
-  const int row = tile_row + threadIdx.x / 16 * 4, column = tile_column + threadIdx.x % 16 * 4;
-  uint32_t words[4] = {};
+  const int along = tiles_along_columns(columns);
+  const int tile_row = blockIdx.x / along * kTileRows;
+  const int tile_column = blockIdx.x % along * kTileColumns;
+  const int row = tile_row + block_row(), column = tile_column + block_column();
+  uint2 codes[4] = {};
   if (row < rows && column < columns) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      words[i] =
-          *reinterpret_cast<const uint32_t*>(in + static_cast<size_t>(row + i) * columns + column);
+      codes[i] =
+          *reinterpret_cast<const uint2*>(in + static_cast<size_t>(row + i) * columns + column);
     }
   }
-  tile.store_transposed(words, out, rows, tile_row, tile_column, rows, columns);
+  tile.store_transposed(codes, out, rows, tile_row, tile_column, rows, columns);
 }
 
 bool valid(int rows, int columns) {
@@ -129,7 +138,7 @@ TernarizePlan plan_ternarize(TernaryMatrix* matrices, int count) {
     if (m.codes_transposed != nullptr && !pitched) return {0, 0};
     m.first_tile = plan.tiles;
     m.first_chunk = plan.chunks;
-    plan.tiles += tiles_along(m.rows) * tiles_along(m.columns);
+    plan.tiles += tiles_of(m.rows, m.columns);
     plan.chunks += chunks_of(m);
   }
   return plan;
@@ -146,15 +155,14 @@ cudaError_t ternarize(const TernaryMatrix* matrices, int count, TernarizePlan pl
                       const double* absolute_sums, cudaStream_t stream) {
   if (count < 1 || plan.tiles < count) return cudaErrorInvalidValue;
   delta_kernel<<<count, kBlockSumThreads, 0, stream>>>(matrices, absolute_sums);
-  ternarize_kernel<<<plan.tiles, kCodeTileThreads, 0, stream>>>(matrices, count);
+  ternarize_kernel<<<plan.tiles, kTileThreads, 0, stream>>>(matrices, count);
   return cudaGetLastError();
 }
 
 cudaError_t transpose_s8(const int8_t* in, int8_t* out, int rows, int columns,
                          cudaStream_t stream) {
   if (!valid(rows, columns)) return cudaErrorInvalidValue;
-  const int tiles = tiles_along(rows) * tiles_along(columns);
-  transpose_s8_kernel<<<tiles, kCodeTileThreads, 0, stream>>>(in, out, rows, columns);
+  transpose_s8_kernel<<<tiles_of(rows, columns), kTileThreads, 0, stream>>>(in, out, rows, columns);
   return cudaGetLastError();
 }
 

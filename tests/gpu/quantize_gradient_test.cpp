@@ -1,6 +1,7 @@
 #include "kernels/quantize_gradient.h"
 
 #include <array>
+#include <bit>
 #include <cmath>
 
 #include "device.h"
@@ -10,15 +11,34 @@ namespace {
 
 using namespace wf::testing;
 
-// Philox4x32-7, written from the paper's definition.
-std::array<uint32_t, 4> philox(std::array<uint32_t, 2> key, std::array<uint32_t, 4> c) {
+// Philox2x32-7, written from the paper's definition.
+std::array<uint32_t, 2> philox(uint32_t key, std::array<uint32_t, 2> c) {
   for (int round = 0; round < 7; ++round) {
-    const uint64_t p0 = 0xD2511F53ull * c[0], p1 = 0xCD9E8D57ull * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<uint32_t>(p0)};
-    key = {key[0] + 0x9E3779B9u, key[1] + 0xBB67AE85u};
+    const uint64_t product = 0xD256D193ull * c[0];
+    c = {static_cast<uint32_t>(product >> 32) ^ key ^ c[1], static_cast<uint32_t>(product)};
+    key += 0x9E3779B9u;
   }
   return c;
+}
+
+// The 16 random bits of element `at` of a tensor.
+uint32_t noise_of(uint64_t seed, uint32_t step, uint32_t tensor, uint64_t at) {
+  const auto words = philox(
+      static_cast<uint32_t>(seed) ^ tensor * 0x9E3779B9u,
+      {static_cast<uint32_t>(at / 8), step + static_cast<uint32_t>(seed >> 32) * 0x85EBCA6Bu});
+  return std::rotr(words[at % 8 / 4], static_cast<int>(8 * (at % 4))) & 0xffff;
+}
+
+// x * factor has at most 48 bits: exact in fp64.
+double rounded(float x, float factor, uint32_t k) {
+  const double t = std::nearbyint(static_cast<double>(x) * factor * 32768.0);
+  return std::floor((2 * t + k) / 65536.0);
+}
+
+float product_towards_zero(float a, float b) {
+  const double product = static_cast<double>(a) * b;
+  const float nearest = static_cast<float>(product);
+  return nearest > product ? std::nextafter(nearest, 0.0f) : nearest;
 }
 
 class QuantizeGradient : public Gpu {
@@ -38,8 +58,9 @@ class QuantizeGradient : public Gpu {
 };
 
 TEST_F(QuantizeGradient, ReferenceGeneratorHasThePublishedAnswer) {  // Random123's kat_vectors
-  EXPECT_EQ(philox({0, 0}, {0, 0, 0, 0}),
-            (std::array<uint32_t, 4>{0x5f6fb709, 0x0d893f64, 0x4f121f81, 0x4f730a48}));
+  using Words = std::array<uint32_t, 2>;
+  EXPECT_EQ(philox(0, {0, 0}), (Words{0x257a3673, 0xcd26be2a}));
+  EXPECT_EQ(philox(0x13198a2e, {0x243f6a88, 0x85a308d3}), (Words{0xbedbbe6b, 0xe4c770b3}));
 }
 
 TEST_F(QuantizeGradient, CodesAndScalesAreExact) {
@@ -78,14 +99,10 @@ TEST_F(QuantizeGradient, CodesAndScalesAreExact) {
       const float s = 127.0f / std::max(largest, 1e-30f);
       ASSERT_EQ(got_scale[r], s) << "row " << r;
       for (int c = 0; c < width; ++c) {
-        const uint64_t v = (static_cast<uint64_t>(r) * width + c) / 8;
-        const auto words =
-            philox({static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
-                   {static_cast<uint32_t>(v), static_cast<uint32_t>(v >> 32), tensor, step_value});
-        const uint32_t k = words[c % 8 / 2] >> (16 * (c % 2)) & 0x3fff;
-        const float w = (k + 0.5f) / 16384.0f - 0.5f;
-        const float noisy = std::fma(from_bf16_bits(row[c]), delta(c) * s, w);
-        ASSERT_EQ(got[static_cast<size_t>(r) * width + c], std::nearbyint(noisy))
+        const size_t at = static_cast<size_t>(r) * width + c;
+        const float factor = product_towards_zero(delta(c), s);
+        ASSERT_EQ(got[at],
+                  rounded(from_bf16_bits(row[c]), factor, noise_of(seed, step_value, tensor, at)))
             << "row " << r << " column " << c;
       }
     }
@@ -144,6 +161,14 @@ TEST_F(QuantizeGradient, ColumnCodesAreExactAndTransposed) {
     finish();
     const auto got = codes.read();
     const auto got_scale = scale.read();
+    const DeviceArray<float> scale_given(width);
+    const DeviceArray<int8_t> codes_given(dy.size());
+    check(quantize_gradient_columns_given(as_bf16(device_dy), device_scale.get(), largest.get(),
+                                          {seed, step.get(), tensor}, codes_given.get(),
+                                          scale_given.get(), rows, width, nullptr));
+    finish();
+    EXPECT_EQ(codes_given.read(), got);
+    EXPECT_EQ(scale_given.read(), got_scale);
     std::vector<float> x(dy.size()), top(width);
     for (int r = 0; r < rows; ++r) {
       const float inverse = 1.0f / input_scale[r];
@@ -157,19 +182,58 @@ TEST_F(QuantizeGradient, ColumnCodesAreExactAndTransposed) {
       const float s = 127.0f / std::max(top[c], 1e-30f);
       ASSERT_EQ(got_scale[c], s) << "column " << c;
       for (int r = 0; r < rows; ++r) {
-        const int e = 4 * (r % 4) + c % 4;
-        const uint64_t v = 2 * (static_cast<uint64_t>(r / 4) * (width / 4) + c / 4) + e / 8;
-        const auto words =
-            philox({static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)},
-                   {static_cast<uint32_t>(v), static_cast<uint32_t>(v >> 32), tensor, step_value});
-        const uint32_t k = words[e % 8 / 2] >> (16 * (e % 2)) & 0x3fff;
-        const float w = (k + 0.5f) / 16384.0f - 0.5f;
-        const float noisy = std::fma(x[static_cast<size_t>(r) * width + c], s, w);
-        ASSERT_EQ(got[static_cast<size_t>(c) * rows + r], std::nearbyint(noisy))
+        const size_t at = static_cast<size_t>(r) * width + c;
+        ASSERT_EQ(got[static_cast<size_t>(c) * rows + r],
+                  rounded(x[at], s, noise_of(seed, step_value, tensor, at)))
             << "row " << r << " column " << c;
       }
     }
   }
+}
+
+// The noise of elements in one word, of words, of rows, of steps and of tensors: none tells of
+// another. The error code - x * s of a value half-way between codes is +-1/2; products of two
+// average to zero.
+TEST_F(QuantizeGradient, ErrorsOfDifferentElementsAreUncorrelated) {
+  const int rows = 8192, width = 128;
+  std::vector<float> dy(static_cast<size_t>(rows) * width, 0.5f);
+  for (int r = 0; r < rows; ++r) dy[static_cast<size_t>(r) * width] = 127.0f;
+  const DeviceArray<uint16_t> device_dy(to_bf16_bits(dy));
+  const DeviceArray<float> scale(rows);
+  const uint32_t step_value = random_();
+  const DeviceArray<uint32_t> step(std::vector<uint32_t>{step_value}),
+      next_step(std::vector<uint32_t>{step_value + 1});
+  const uint64_t seed = random_();
+  const auto run = [&](const DeviceArray<uint32_t>& at, uint32_t tensor) {
+    const DeviceArray<int8_t> codes(dy.size());
+    check(quantize_gradient_rows(as_bf16(device_dy), {}, {seed, at.get(), tensor}, codes.get(),
+                                 scale.get(), rows, width, nullptr));
+    finish();
+    return codes.read();
+  };
+  const auto codes = run(step, 0), later = run(next_step, 0), other = run(step, 1);
+  const auto correlation = [&](const std::vector<int8_t>& second, int rows_on, int columns_on) {
+    int64_t sum = 0, count = 0;
+    for (int r = 0; r + rows_on < rows; ++r) {
+      for (int c = 8; c + columns_on < width; ++c) {
+        const size_t at = static_cast<size_t>(r) * width + c;
+        const int a = codes[at], b = second[at + rows_on * width + columns_on];
+        EXPECT_TRUE(a == 0 || a == 1);
+        sum += (2 * a - 1) * (2 * b - 1);
+        ++count;
+      }
+    }
+    return static_cast<double>(sum) / count;
+  };
+  const double six_sigma = 6 / std::sqrt(0.9 * rows * width);
+  for (int columns_on : {1, 2, 3, 4, 5, 7, 8, 16, 33, 64}) {
+    EXPECT_LT(std::abs(correlation(codes, 0, columns_on)), six_sigma) << columns_on << " columns";
+  }
+  for (int rows_on : {1, 2, 16, 128}) {
+    EXPECT_LT(std::abs(correlation(codes, rows_on, 0)), six_sigma) << rows_on << " rows";
+  }
+  EXPECT_LT(std::abs(correlation(later, 0, 0)), six_sigma);
+  EXPECT_LT(std::abs(correlation(other, 0, 0)), six_sigma);
 }
 
 TEST_F(QuantizeGradient, EveryKeyDrawsItsOwnNoise) {

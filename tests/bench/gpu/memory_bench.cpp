@@ -273,6 +273,11 @@ int main() {
                                          reinterpret_cast<int8_t*>(p + 2 * n), scale,
                                          reinterpret_cast<uint32_t*>(rstd), rows, width, 0);
       });
+      bench.row("quantize_gradient_columns_given", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
+        return quantize_gradient_columns_given(
+            bf16(p), gain, reinterpret_cast<const uint32_t*>(rstd), {1, step, 1},
+            reinterpret_cast<int8_t*>(p + 2 * n), scale, rows, width, 0);
+      });
     }
     for (size_t width : {576, 1536, 2560}) {
       const size_t n = rows * width;
