@@ -17,7 +17,7 @@ set_up() {
   system_packages
   find_nvcc
   python_environment
-  [[ $NEEDS_PYPI_NVCC == no ]] || NVCC=$(echo "$ROOT"/.venv/lib/python3.*/site-packages/nvidia/cu13/bin/nvcc)
+  [[ $NEEDS_PYPI_NVCC == no ]] || use_pypi_nvcc
   PRESET=${WF_PRESET:-$([[ -n $NVCC ]] && echo cuda || echo cpu)}
   export PATH="$ROOT/.venv/bin:$PATH"
 }
@@ -96,6 +96,15 @@ find_nvcc() {
     fi
   done
   NEEDS_PYPI_NVCC=yes
+}
+
+use_pypi_nvcc() {
+  local toolkit
+  toolkit=$(echo "$ROOT"/.venv/lib/python3.*/site-packages/nvidia/cu13)
+  # Names of a toolkit that the packages lack: where nvcc links from, what CMake looks for.
+  ln -sfn lib "$toolkit/lib64"
+  ln -sfn libcudart.so.13 "$toolkit/lib/libcudart.so"
+  NVCC=$toolkit/bin/nvcc
 }
 
 python_environment() {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 
 #ifdef WF_CUDA
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <cuda_runtime_api.h>
 #endif
 
@@ -34,57 +35,82 @@ constexpr std::array kPeaks = {Peak{"NVIDIA H100 80GB HBM3", 989e12}, Peak{"NVID
                                Peak{"NVIDIA H100 PCIe", 756e12}, Peak{"NVIDIA A100", 312e12},
                                Peak{"NVIDIA GeForce RTX 4090", 165e12}};
 
-constexpr int kDriverNeeded = 13000;  // CUDA 13.0, driver 580: what the torch wheel is built for
-
-// Why no GPU can be used; empty when one can.
-std::string gpu_problem() {
-  int driver = 0;
-  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
-    return "no NVIDIA driver was found";
-  if (driver < kDriverNeeded)
-    return fmt::format(
-        "the driver supports CUDA {}.{}, this LibTorch needs 13.0: update the driver to 580 or "
-        "later, or run with "
-        "device=cpu",
-        driver / 1000, driver % 1000 / 10);
-  if (!torch::cuda::is_available()) return "the driver is there, but CUDA finds no usable GPU";
-  return {};
-}
-
-void use_gpu(Hardware& out, int local_rank) {
-  if (local_rank >= int(torch::cuda::device_count()))
+// This rank's GPU is made the current one; `out` stays on the CPU where there is none to use.
+GpuSupport use_gpu(Hardware& out, int local_rank) {
+  Gpu gpu;
+  if (cudaDriverGetVersion(&gpu.driver) != cudaSuccess || gpu.driver == 0)
+    return {.remark = "no NVIDIA driver was found"};
+  if (const int count = torch::cuda::device_count(); count > 0 && local_rank >= count)
     fail(
         "rank {} of this host has no GPU of its own: there are {}; start as many processes as GPUs",
-        local_rank, torch::cuda::device_count());
+        local_rank, count);
+  cudaDeviceProp properties{};
+  if (cudaGetDeviceProperties(&properties, local_rank) == cudaSuccess) {
+    gpu.name = properties.name;
+    gpu.capability = 10 * properties.major + properties.minor;
+  }
+  const int wheel = int(at::detail::getCUDAHooks().versionCUDART());
+  GpuSupport support = gpu_support(gpu, wheel);
+  if (!support.usable) return support;
   cudaSetDevice(local_rank);
   out.device = torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(local_rank));
-  cudaDeviceProp properties{};
-  cudaGetDeviceProperties(&properties, local_rank);
-  out.name = properties.name;
+  out.name = gpu.name;
   for (const Peak& peak : kPeaks)
     if (out.name.starts_with(peak.name)) out.peak_flops = peak.flops;
+  return support;
 }
 #else
-std::string gpu_problem() {
-  return "this build has no CUDA: configure with the preset 'cuda' (needs nvcc), or run with "
-         "device=cpu";
+GpuSupport use_gpu(Hardware&, int) {
+  return {.remark = "this build has no CUDA (the preset 'cuda' has, and needs nvcc)"};
 }
-void use_gpu(Hardware&, int) {}
 #endif
 
 }  // namespace
 
+GpuSupport gpu_support(const Gpu& gpu, int wheel_cuda) {
+  // CUDA's major versions, and the first driver of each. Within one, an older driver will do.
+  constexpr std::array kDrivers = {std::pair{12, 525}, std::pair{13, 580}};
+  constexpr int kOldest = 75, kFirstBf16 = 80;  // what CUDA 13 compiles for; native bf16
+  constexpr int kHopper = 90;                   // wgmma is there and on no later GPU
+
+  const int major = wheel_cuda / 1000;
+  if (gpu.driver / 1000 < major) {
+    std::string needed;
+    for (const auto& [cuda, driver] : kDrivers)
+      if (cuda == major) needed = fmt::format(" to {} or later", driver);
+    return {
+        .remark = fmt::format(
+            "the driver runs CUDA up to {}.{} and this LibTorch needs {}.{}: update the driver{}",
+            gpu.driver / 1000, gpu.driver % 1000 / 10, major, wheel_cuda % 1000 / 10, needed)};
+  }
+  if (gpu.capability == 0) return {.remark = "the driver is there, but CUDA finds no usable GPU"};
+  if (gpu.capability < kOldest)
+    return {.remark = fmt::format(
+                "{} has compute capability {}.{}, and LibTorch for CUDA {} starts at {}.{}",
+                gpu.name, gpu.capability / 10, gpu.capability % 10, major, kOldest / 10,
+                kOldest % 10)};
+  GpuSupport out;
+  out.usable = true;
+  out.bf16 = gpu.capability >= kFirstBf16;
+  out.kernels = gpu.capability == kHopper;
+  if (!out.kernels)
+    out.remark = fmt::format(
+        "{} trains through LibTorch's operations in {}; the kernels of this program need Hopper "
+        "(H100, H200)",
+        gpu.name, out.bf16 ? "bf16" : "fp32, having no bf16");
+  return out;
+}
+
 Hardware choose_hardware(DeviceKind device, ComputeKind compute, int local_rank) {
   Hardware out;
-  const std::string problem = device == DeviceKind::kCpu ? "device=cpu" : gpu_problem();
-  if (device == DeviceKind::kCuda && !problem.empty()) fail("device=cuda: {}", problem);
-  if (problem.empty()) {
-    use_gpu(out, local_rank);
-  } else {
-    out.name = proc_value("/proc/cpuinfo", "model name");
-  }
+  GpuSupport gpu;
+  if (device != DeviceKind::kCpu) gpu = use_gpu(out, local_rank);
+  if (device == DeviceKind::kCuda && !gpu.usable)
+    fail("device=cuda: {}; or run with device=cpu", gpu.remark);
+  if (!out.device.is_cuda()) out.name = proc_value("/proc/cpuinfo", "model name");
+  out.remark = gpu.remark;
   using enum ComputeKind;
-  if (compute == kAuto) compute = out.device.is_cuda() ? kBf16 : kFp32;
+  if (compute == kAuto) compute = gpu.bf16 ? kBf16 : kFp32;
   out.precision.master = compute == kFp64 ? torch::kDouble : torch::kFloat;
   out.precision.compute = compute == kFp64   ? torch::kDouble
                           : compute == kBf16 ? torch::kBFloat16
@@ -96,16 +122,18 @@ std::string Hardware::describe() const {
   const char* format = precision.compute == torch::kBFloat16 ? "bf16 compute, fp32 masters"
                        : precision.compute == torch::kDouble ? "fp64"
                                                              : "fp32";
+  const std::string tail = remark.empty() ? "" : "; " + remark;
 #ifdef WF_CUDA
   if (device.is_cuda()) {
     int driver = 0;
     cudaDriverGetVersion(&driver);
-    return fmt::format("device: {} ({:.0f} GB), driver for CUDA {}.{}; {}; matmuls by ATen", name,
-                       double(memory_total()) / 1e9, driver / 1000, driver % 1000 / 10, format);
+    return fmt::format("device: {} ({:.0f} GB), driver for CUDA {}.{}; {}; matmuls by ATen{}", name,
+                       double(memory_total()) / 1e9, driver / 1000, driver % 1000 / 10, format,
+                       tail);
   }
 #endif
-  return fmt::format("device: CPU, {}, {} threads ({:.0f} GB); {}; matmuls by ATen", name,
-                     torch::get_num_threads(), double(memory_total()) / 1e9, format);
+  return fmt::format("device: CPU, {}, {} threads ({:.0f} GB); {}; matmuls by ATen{}", name,
+                     torch::get_num_threads(), double(memory_total()) / 1e9, format, tail);
 }
 
 int64_t Hardware::memory_in_use() const {

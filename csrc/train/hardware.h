@@ -10,10 +10,28 @@
 
 namespace wf {
 
+// A GPU as its driver describes it; versions as CUDA counts them, 13000 for 13.0.
+struct Gpu {
+  std::string name = "the GPU";  // "NVIDIA H200"
+  int capability = 0;            // 90 for 9.0; 0 where CUDA finds no GPU
+  int driver = 0;                // the newest CUDA that the driver runs
+};
+
+// What of this program a GPU runs. `remark` is one sentence, empty when everything does.
+struct GpuSupport {
+  bool usable = false;
+  bool bf16 = false;
+  bool kernels = false;  // those in cuda/
+  std::string remark;
+};
+// `wheel_cuda`: the CUDA that LibTorch was built with.
+GpuSupport gpu_support(const Gpu& gpu, int wheel_cuda);
+
 struct Hardware {
   torch::Device device = torch::kCPU;
   Precision precision;
-  std::string name;  // "NVIDIA H200", "Intel Xeon Platinum ..."
+  std::string name;    // "NVIDIA H200", "Intel Xeon Platinum ..."
+  std::string remark;  // what of it is not used, and why; empty for nothing
   std::optional<double>
       peak_flops;  // dense bf16, by the vendor's sheet; empty when the device is not known
 
@@ -26,7 +44,8 @@ struct Hardware {
 };
 
 // Throws Error, in one sentence, for a GPU that was asked for and is not usable: none there, a
-// driver that is too old, a build without CUDA.
+// driver that is too old, a build without CUDA; with device=auto the CPU is taken and the sentence
+// is the remark.
 Hardware choose_hardware(DeviceKind device, ComputeKind compute, int local_rank);
 
 }  // namespace wf
