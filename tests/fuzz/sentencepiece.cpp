@@ -1,0 +1,5 @@
+#include "io/sentencepiece.h"
+
+#include "tests/fuzz/target.h"
+
+void wf::fuzz::read_all(const std::filesystem::path& file) { read_sentencepiece(file); }
