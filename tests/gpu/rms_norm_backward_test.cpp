@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "device.h"
+#include "gradient_codes.h"
 
 namespace wf::kernels {
 namespace {
@@ -54,6 +55,19 @@ class RmsNormBackward : public Gpu {
         << what << " row " << row << " column " << column << " want " << want;
   }
 
+  // Up to a rounding of bf16, and of fp32 where terms cancel.
+  void expect_same(const std::vector<uint16_t>& got, const std::vector<uint16_t>& want) {
+    for (size_t i = 0; i < got.size(); ++i) {
+      const float a = from_bf16_bits(got[i]), b = from_bf16_bits(want[i]);
+      ASSERT_LE(std::abs(a - b), std::abs(b) * 0x1p-7 + 2e-6) << i;
+    }
+  }
+  void expect_near(const std::vector<float>& got, const std::vector<float>& want) {
+    float size = 0;
+    for (float w : want) size = std::max(size, std::abs(w));
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_LE(std::abs(got[i] - want[i]), 1e-5 * size) << i;
+  }
+
   void expect_sums(const std::vector<float>& got, const std::vector<double>& want,
                    const std::vector<double>& magnitude) {
     for (size_t i = 0; i < got.size(); ++i) {
@@ -79,7 +93,7 @@ TEST_F(RmsNormBackward, GradientsFollowTheClosedForm) {
       check(rms_norm_backward(as_bf16(device_dy), as_bf16(device_h), device_rstd.get(),
                               device_gain.get(), with_residual ? as_bf16(device_residual) : nullptr,
                               as_bf16(dx), dgain.get(), with_residual, workspace.get(), rows, width,
-                              nullptr));
+                              {}, nullptr));
       finish();
       const auto got = dx.read();
       std::vector<double> want_dgain(width), magnitude(width);
@@ -108,7 +122,7 @@ TEST_F(RmsNormBackward, GradientsFollowTheClosedForm) {
       check(rms_norm_backward(as_bf16(device_dy), as_bf16(device_h), device_rstd.get(),
                               device_gain.get(), with_residual ? as_bf16(device_residual) : nullptr,
                               as_bf16(device_dy), fresh.get(), false, workspace.get(), rows, width,
-                              nullptr));
+                              {}, nullptr));
       finish();
       EXPECT_EQ(device_dy.read(), got);
       if (!with_residual) {
@@ -131,7 +145,7 @@ TEST_F(RmsNormBackward, GluGradientsFollowTheClosedForm) {
       const DeviceArray<uint8_t> workspace(rms_norm_backward_workspace_bytes());
       check(glu_norm_backward(as_bf16(device_dy), as_bf16(input), activation, device_rstd.get(),
                               device_gain.get(), as_bf16(output), dgain.get(), false,
-                              workspace.get(), rows, width, nullptr));
+                              workspace.get(), rows, width, {}, nullptr));
       finish();
       const auto got = output.read();
       std::vector<double> want_dgain(width), magnitude(width);
@@ -160,10 +174,68 @@ TEST_F(RmsNormBackward, GluGradientsFollowTheClosedForm) {
   }
 }
 
+// The codes are exactly those of the gradient that was written, and writing them does not change it
+// (the compiler may contract differently, hence the tolerance).
+TEST_F(RmsNormBackward, LeavesTheCodesOfWhatItWrites) {
+  for (int width : kWidths) {
+    for (bool with_columns : {true, false}) {
+      SCOPED_TRACE("width " + std::to_string(width));
+      const int rows = with_columns ? 1203 : 21;
+      const auto dy = random_rows(rows, width, 1e-3f), h = random_rows(rows, width);
+      const auto residual = random_rows(rows, width, 1e-3f);
+      const auto gain = random_values(width, -0.5f, 2.0f), rstd = random_values(rows, 0.5f, 2.0f);
+      const DeviceArray<uint16_t> device_dy(dy), device_h(h), device_residual(residual),
+          plain(dy.size()), dx(dy.size());
+      const DeviceArray<float> device_gain(gain), device_rstd(rstd), plain_dgain(width),
+          dgain(width);
+      const DeviceArray<uint8_t> workspace(rms_norm_backward_workspace_bytes());
+      const CodesOfGradient codes(random_, rows, width, {width});
+      check(rms_norm_backward(as_bf16(device_dy), as_bf16(device_h), device_rstd.get(),
+                              device_gain.get(), as_bf16(device_residual), as_bf16(plain),
+                              plain_dgain.get(), false, workspace.get(), rows, width, {}, nullptr));
+      check(rms_norm_backward(as_bf16(device_dy), as_bf16(device_h), device_rstd.get(),
+                              device_gain.get(), as_bf16(device_residual), as_bf16(dx), dgain.get(),
+                              false, workspace.get(), rows, width, codes.wanted(with_columns),
+                              nullptr));
+      finish();
+      codes.expect_those_of(dx, with_columns);
+      expect_same(dx.read(), plain.read());
+      expect_near(dgain.read(), plain_dgain.read());
+    }
+  }
+}
+
+TEST_F(RmsNormBackward, GluLeavesTheCodesOfWhatItWrites) {
+  for (int width : kWidths) {
+    for (auto activation : {GluActivation::kSilu, GluActivation::kRelu2}) {
+      SCOPED_TRACE("width " + std::to_string(width));
+      const int rows = 531;
+      const auto dy = random_rows(rows, width, 1e-3f), gate_up = random_rows(rows, 2 * width);
+      const auto gain = random_values(width, -0.5f, 2.0f), rstd = random_values(rows, 0.5f, 2.0f);
+      const DeviceArray<uint16_t> device_dy(dy), input(gate_up), plain(gate_up.size()),
+          output(gate_up.size());
+      const DeviceArray<float> device_gain(gain), device_rstd(rstd), plain_dgain(width),
+          dgain(width);
+      const DeviceArray<uint8_t> workspace(rms_norm_backward_workspace_bytes());
+      const CodesOfGradient codes(random_, rows, 2 * width, {width, 2 * width});
+      check(glu_norm_backward(as_bf16(device_dy), as_bf16(input), activation, device_rstd.get(),
+                              device_gain.get(), as_bf16(plain), plain_dgain.get(), false,
+                              workspace.get(), rows, width, {}, nullptr));
+      check(glu_norm_backward(as_bf16(device_dy), as_bf16(input), activation, device_rstd.get(),
+                              device_gain.get(), as_bf16(output), dgain.get(), false,
+                              workspace.get(), rows, width, codes.wanted(true), nullptr));
+      finish();
+      codes.expect_those_of(output, true);
+      expect_same(output.read(), plain.read());
+      expect_near(dgain.read(), plain_dgain.read());
+    }
+  }
+}
+
 TEST_F(RmsNormBackward, RefusesWidthsItCannotHold) {
   for (int width : {0, 24, 8208}) {
     EXPECT_EQ(rms_norm_backward(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
-                                false, nullptr, 1, width, nullptr),
+                                false, nullptr, 1, width, {}, nullptr),
               cudaErrorInvalidValue);
   }
 }

@@ -219,6 +219,12 @@ int main() {
   uint32_t* step;
   check(cudaMalloc(reinterpret_cast<void**>(&step), 4));
   check(cudaMemset(step, 0, 4));
+  uint32_t* largest;
+  check(cudaMalloc(reinterpret_cast<void**>(&largest), 1 << 17));
+  check(cudaMemset(largest, 0, 1 << 17));
+  const auto codes = [=](char* p) {
+    return GradientCodes{{}, {1, step, 0}, reinterpret_cast<int8_t*>(p), scale, gain, largest};
+  };
   bench_weights(bench);
   int64_t* labels;
   check(cudaMalloc(reinterpret_cast<void**>(&labels), 1 << 20));
@@ -247,17 +253,27 @@ int main() {
       const size_t n = rows * width;
       bench.row("rms_norm_backward, residual", shape(rows, width), 8 * n, 8 * n, [=](char* p) {
         return rms_norm_backward(bf16(p), bf16(p + 2 * n), rstd, gain, bf16(p + 4 * n),
-                                 bf16(p + 6 * n), dgain, true, workspace, rows, width, 0);
+                                 bf16(p + 6 * n), dgain, true, workspace, rows, width, {}, 0);
       });
+      bench.row("rms_norm_backward, residual, codes", shape(rows, width), 9 * n, 9 * n,
+                [=](char* p) {
+                  return rms_norm_backward(bf16(p), bf16(p + 2 * n), rstd, gain, bf16(p + 4 * n),
+                                           bf16(p + 6 * n), dgain, true, workspace, rows, width,
+                                           codes(p + 8 * n), 0);
+                });
     }
     for (size_t width : {1536, 3072, 6912}) {
       const size_t n = rows * width;
       const auto activation = width == 6912 ? GluActivation::kRelu2 : GluActivation::kSilu;
-      bench.row(width == 6912 ? "glu_norm_backward relu2" : "glu_norm_backward silu",
-                shape(rows, width), 10 * n, 10 * n, [=](char* p) {
-                  return glu_norm_backward(bf16(p), bf16(p + 2 * n), activation, rstd, gain,
-                                           bf16(p + 6 * n), dgain, true, workspace, rows, width, 0);
-                });
+      const std::string glu = width == 6912 ? "glu_norm_backward relu2" : "glu_norm_backward silu";
+      bench.row(glu, shape(rows, width), 10 * n, 10 * n, [=](char* p) {
+        return glu_norm_backward(bf16(p), bf16(p + 2 * n), activation, rstd, gain, bf16(p + 6 * n),
+                                 dgain, true, workspace, rows, width, {}, 0);
+      });
+      bench.row(glu + ", codes", shape(rows, width), 12 * n, 12 * n, [=](char* p) {
+        return glu_norm_backward(bf16(p), bf16(p + 2 * n), activation, rstd, gain, bf16(p + 6 * n),
+                                 dgain, true, workspace, rows, width, codes(p + 10 * n), 0);
+      });
     }
     for (size_t width : {576, 960, 1024, 2560, 3072, 6144, 13824}) {
       const size_t n = rows * width;
