@@ -75,4 +75,9 @@ class RowCodes {
   float s_;
 };
 
+// In the place of RowCodes where none are wanted.
+struct NoCodes {
+  __device__ NoCodes(const GradientCodes&, int) {}
+};
+
 }  // namespace wf::kernels

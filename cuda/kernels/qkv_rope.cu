@@ -2,10 +2,14 @@
 // of its lower half and the 16 bytes that they turn with. A head is `lanes` neighbouring threads, a
 // power of two (those beyond the head's end idle), so that a thread keeps its place in the head,
 // hence its angles and gains, for all heads that it works on.
+#include <algorithm>
+#include <type_traits>
+
 #include "device/bf16.cuh"
 #include "device/block_partials.cuh"
 #include "device/processors.h"
 #include "device/rotate.cuh"
+#include "device/row_codes.cuh"
 #include "kernels/qkv_rope.h"
 
 namespace wf::kernels {
@@ -15,7 +19,9 @@ constexpr int kMaxHeadDim = 256;
 constexpr int kBlock = 256;          // threads, forward
 constexpr int kPairs = 2;            // heads per thread
 constexpr int kMaxRowThreads = 512;  // backward
-constexpr int kNormBlocksPerSm = 2;  // backward with norms, of 256 threads
+
+// Blocks of 256 threads per multiprocessor, backward.
+constexpr int blocks_per_sm(bool norm, bool codes) { return norm ? 2 : codes ? 3 : 4; }
 
 // A row of the fused projection, as the kernels see it.
 struct Layout {
@@ -150,28 +156,43 @@ struct TokenShape {
 };
 
 // With norms every thread keeps what it adds to the gains of its place, of each of its heads, in
-// shared memory: [head of the thread][quarter of its 16 components][thread].
-template <class Shape, bool kNorm>
+// shared memory: [head of the thread][quarter of its 16 components][thread]. With codes the maxima
+// of its columns follow, likewise.
+template <class Shape>
+constexpr int kSums = kPairs * 4 * Shape::kBlock;
+
+template <class Shape, bool kNorm, bool kCodes>
 __global__ void __launch_bounds__(Shape::kBlock,
-                                  (kNorm ? kNormBlocksPerSm : 4) * 256 / Shape::kBlock)
+                                  std::max(1, blocks_per_sm(kNorm, kCodes) * 256 / Shape::kBlock))
     backward_kernel(const __grid_constant__ Backward p, const __grid_constant__ Layout layout,
-                    int sequence, int tokens) {
+                    const __grid_constant__ GradientCodes wanted, int sequence, int tokens) {
   constexpr int kThreads = Shape::kThreads, kRows = Shape::kRows;
-  extern __shared__ float4 sums[];
+  extern __shared__ float4 shared[];
+  __shared__ float exchange[2][Shape::kBlock / 32];
   const int thread = threadIdx.x % kThreads, group = threadIdx.x / kThreads;
   const int first = (thread & (layout.lanes - 1)) * 8;
   const bool works = first < layout.half;
   const int all_heads = layout.rotated + layout.kv_heads;
   const auto head = [&](int i) { return (i * kThreads + thread) >> layout.lane_bits; };
-  const auto sum = [&](int i, int quarter) -> float4& {
-    return sums[(i * 4 + quarter) * Shape::kBlock + threadIdx.x];
+  const auto column = [&](int i, int half) {
+    return head(i) * layout.head_dim + half * layout.half + first;
   };
-  if constexpr (kNorm) {
+  float4* tops = shared + (kNorm ? kSums<Shape> : 0);
+  const auto sum = [&](int i, int quarter) -> float4& {
+    return shared[(i * 4 + quarter) * Shape::kBlock + threadIdx.x];
+  };
+  const auto top = [&](int i, int quarter) -> float4& {
+    return tops[(i * 4 + quarter) * Shape::kBlock + threadIdx.x];
+  };
 #pragma unroll
-    for (int i = 0; i < kPairs * 4; ++i) sum(0, i) = {};
+  for (int i = 0; i < kPairs * 4; ++i) {
+    if constexpr (kNorm) sum(0, i) = {};
+    if constexpr (kCodes) top(0, i) = {};
   }
+  std::conditional_t<kCodes, RowCodes, NoCodes> codes(wanted, layout.row_width);
 
-  for (int token = blockIdx.x * kRows + group; token - group < tokens; token += gridDim.x * kRows) {
+  for (int token = blockIdx.x * kRows + group, turn = 0; token - group < tokens;
+       token += gridDim.x * kRows, turn ^= 1) {
     const auto inside = [&](int i) { return works && token < tokens && head(i) < all_heads; };
     const int batch = token / sequence, at = token % sequence;
     uint4 low[kPairs], high[kPairs], x_low[kPairs], x_high[kPairs];
@@ -234,16 +255,36 @@ __global__ void __launch_bounds__(Shape::kBlock,
         high[i] = pack_bf16(d[1]);
       }
       if (!inside(i)) continue;
-      __nv_bfloat16* to = p.dqkv + static_cast<size_t>(token) * layout.row_width +
-                          head(i) * layout.head_dim + first;
-      store_vector(to, low[i]);
-      store_vector(to + layout.half, high[i]);
+      __nv_bfloat16* to = p.dqkv + static_cast<size_t>(token) * layout.row_width;
+      store_vector(to + column(i, 0), low[i]);
+      store_vector(to + column(i, 1), high[i]);
+    }
+    if constexpr (kCodes) {
+      float largest = 0;
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) {
+        if (!inside(i)) continue;
+        largest = max_or_nan(largest, codes.largest(low[i], column(i, 0)));
+        largest = max_or_nan(largest, codes.largest(high[i], column(i, 1)));
+      }
+      codes.template scale<kThreads>(largest, token, token < tokens && thread == 0, exchange[turn]);
+      const float inverse =
+          codes.wants_columns() && token < tokens ? codes.inverse_input_scale(token) : 0.0f;
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) {
+        if (!inside(i)) continue;
+        codes.write(low[i], token, column(i, 0));
+        codes.write(high[i], token, column(i, 1));
+        if (!codes.wants_columns()) continue;
+        codes.raise(top(i, 0), top(i, 1), low[i], inverse);
+        codes.raise(top(i, 2), top(i, 3), high[i], inverse);
+      }
     }
   }
 
+  if constexpr (kNorm || kCodes) __syncthreads();
   if constexpr (kNorm) {
-    __syncthreads();
-    const float* flat = reinterpret_cast<const float*>(sums);
+    const float* flat = reinterpret_cast<const float*>(shared);
     for (int out = threadIdx.x; out < 2 * layout.head_dim; out += Shape::kBlock) {
       const bool of_k = out >= layout.head_dim;
       const int component = out - of_k * layout.head_dim;
@@ -258,6 +299,21 @@ __global__ void __launch_bounds__(Shape::kBlock,
         }
       }
       p.partial[static_cast<size_t>(blockIdx.x) * 2 * layout.head_dim + out] = total;
+    }
+  }
+  if constexpr (kCodes) {
+    if (!codes.wants_columns() || group != 0 || !works) return;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      if (head(i) >= all_heads) continue;
+#pragma unroll
+      for (int quarter = 0; quarter < 4; ++quarter) {
+        float4 most = top(i, quarter);
+        for (int other = 1; other < kRows; ++other) {  // the same thread of the other rows
+          most = codes.larger(most, (&top(i, quarter))[other * kThreads]);
+        }
+        codes.publish(most, column(i, quarter / 2) + quarter % 2 * 4);
+      }
     }
   }
 }
@@ -290,30 +346,28 @@ bool aligned(const HeadsView& view) {
          (view.batch_stride | view.token_stride | view.head_stride) % 8 == 0;
 }
 
-template <bool kNorm>
-cudaError_t launch_backward(Backward p, QkvShape shape, int tokens, float* dq_gain, float* dk_gain,
+template <bool kNorm, bool kCodes>
+cudaError_t launch_backward(const Backward& p, const Layout& layout, int sequence, int tokens,
+                            const GradientCodes& codes, float* dq_gain, float* dk_gain,
                             cudaStream_t stream) {
-  Layout layout;
-  if (!make_layout(shape, tokens, layout)) return cudaErrorInvalidValue;
-  if (!aligned(p.dq) || !aligned(p.dk) || !aligned(p.dv)) return cudaErrorInvalidValue;
-  p.inverse_head_dim = 1.0f / layout.head_dim;
   const int processors = processor_count();
   if (processors == 0) return cudaErrorNoDevice;
   const int units = (layout.rotated + layout.kv_heads) << layout.lane_bits;
   bool launched = false;
-  const auto offer = [&](auto token_shape) {
-    using Shape = decltype(token_shape);
+  const auto offer = [&](auto shape) {
+    using Shape = decltype(shape);
     if (launched || units > kPairs * Shape::kThreads) return;
     launched = true;
-    const auto kernel = backward_kernel<Shape, kNorm>;
+    const auto kernel = backward_kernel<Shape, kNorm, kCodes>;
     int blocks = (tokens + Shape::kRows - 1) / Shape::kRows;
-    constexpr int kSharedBytes = kNorm ? kPairs * 4 * Shape::kBlock * sizeof(float4) : 0;
-    if constexpr (kNorm) {
-      const int resident = processors * (kNormBlocksPerSm * 256 / Shape::kBlock);
+    constexpr int kSharedBytes = (kNorm + kCodes) * kSums<Shape> * sizeof(float4);
+    if constexpr (kNorm || kCodes) {
+      const int resident =
+          processors * std::max(1, blocks_per_sm(kNorm, kCodes) * 256 / Shape::kBlock);
       if (blocks > resident) blocks = resident;
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
     }
-    kernel<<<blocks, Shape::kBlock, kSharedBytes, stream>>>(p, layout, shape.sequence, tokens);
+    kernel<<<blocks, Shape::kBlock, kSharedBytes, stream>>>(p, layout, codes, sequence, tokens);
     if constexpr (kNorm) {
       const int sums = layout.head_dim / 2;  // of four columns
       gain_gradient_kernel<<<(sums + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream>>>(
@@ -326,6 +380,19 @@ cudaError_t launch_backward(Backward p, QkvShape shape, int tokens, float* dq_ga
   offer(TokenShape<256>{});
   offer(TokenShape<512>{});
   return launched ? cudaGetLastError() : cudaErrorInvalidValue;
+}
+
+template <bool kNorm>
+cudaError_t launch_backward(Backward p, QkvShape shape, int tokens, const GradientCodes& codes,
+                            float* dq_gain, float* dk_gain, cudaStream_t stream) {
+  Layout layout;
+  if (!make_layout(shape, tokens, layout)) return cudaErrorInvalidValue;
+  if (!aligned(p.dq) || !aligned(p.dk) || !aligned(p.dv)) return cudaErrorInvalidValue;
+  p.inverse_head_dim = 1.0f / layout.head_dim;
+  return codes.codes != nullptr ? launch_backward<kNorm, true>(p, layout, shape.sequence, tokens,
+                                                               codes, dq_gain, dk_gain, stream)
+                                : launch_backward<kNorm, false>(p, layout, shape.sequence, tokens,
+                                                                codes, dq_gain, dk_gain, stream);
 }
 
 }  // namespace
@@ -344,11 +411,11 @@ cudaError_t qkv_rope(__nv_bfloat16* qkv, const int64_t* positions, const float* 
 
 cudaError_t qkv_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv, const int64_t* positions,
                               const float* cos, const float* sin, __nv_bfloat16* dqkv, int tokens,
-                              QkvShape shape, cudaStream_t stream) {
+                              QkvShape shape, const GradientCodes& codes, cudaStream_t stream) {
   Backward p = {};
   p.dq = dq, p.dk = dk, p.dv = dv;
   p.positions = positions, p.cos = cos, p.sin = sin, p.dqkv = dqkv;
-  return launch_backward<false>(p, shape, tokens, nullptr, nullptr, stream);
+  return launch_backward<false>(p, shape, tokens, codes, nullptr, nullptr, stream);
 }
 
 cudaError_t qkv_norm_rope(const __nv_bfloat16* qkv, const float* q_gain, const float* k_gain,
@@ -378,7 +445,7 @@ cudaError_t qkv_norm_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv,
                                    const float* k_gain, const int64_t* positions, const float* cos,
                                    const float* sin, __nv_bfloat16* dqkv, float* dq_gain,
                                    float* dk_gain, void* workspace, int tokens, QkvShape shape,
-                                   cudaStream_t stream) {
+                                   const GradientCodes& codes, cudaStream_t stream) {
   const Backward p = {dq,
                       dk,
                       dv,
@@ -392,11 +459,11 @@ cudaError_t qkv_norm_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv,
                       sin,
                       dqkv,
                       static_cast<float*>(workspace)};
-  return launch_backward<true>(p, shape, tokens, dq_gain, dk_gain, stream);
+  return launch_backward<true>(p, shape, tokens, codes, dq_gain, dk_gain, stream);
 }
 
 size_t qkv_norm_rope_backward_workspace_bytes() {
-  return static_cast<size_t>(processor_count()) * kNormBlocksPerSm * 2 * kMaxHeadDim *
+  return static_cast<size_t>(processor_count()) * blocks_per_sm(true, true) * 2 * kMaxHeadDim *
          sizeof(float);
 }
 

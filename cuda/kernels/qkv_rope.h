@@ -23,6 +23,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kernels/quantize_gradient.h"
+
 namespace wf::kernels {
 
 // tokens = batch * sequence. head_dim: a multiple of 16 from 32 to 256. A row of the fused
@@ -47,10 +49,11 @@ struct HeadsView {
 cudaError_t qkv_rope(__nv_bfloat16* qkv, const int64_t* positions, const float* cos,
                      const float* sin, int tokens, QkvShape shape, cudaStream_t stream);
 
-// The gradients of rotated q and k and of v -> dqkv, fused as qkv is and written throughout.
+// The gradients of rotated q and k and of v -> dqkv, fused as qkv is and written throughout. codes:
+// of dqkv as the projection's dY; {} for none.
 cudaError_t qkv_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv, const int64_t* positions,
                               const float* cos, const float* sin, __nv_bfloat16* dqkv, int tokens,
-                              QkvShape shape, cudaStream_t stream);
+                              QkvShape shape, const GradientCodes& codes, cudaStream_t stream);
 
 // q [tokens, heads, head_dim] and k [tokens, kv_heads, head_dim], dense, normalised and rotated;
 // qkv stays as it is.
@@ -66,7 +69,7 @@ cudaError_t qkv_norm_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv,
                                    const float* k_gain, const int64_t* positions, const float* cos,
                                    const float* sin, __nv_bfloat16* dqkv, float* dq_gain,
                                    float* dk_gain, void* workspace, int tokens, QkvShape shape,
-                                   cudaStream_t stream);
+                                   const GradientCodes& codes, cudaStream_t stream);
 
 size_t qkv_norm_rope_backward_workspace_bytes();
 

@@ -104,10 +104,6 @@ __device__ __forceinline__ int column_of(int index) {
   return (vector * Shape::kThreads + index % Shape::kThreads) * 8 + half * 4;
 }
 
-struct NoCodes {
-  __device__ NoCodes(const GradientCodes&, int) {}
-};
-
 // With kCodes the maxima of the columns of what is written stand behind the sums, laid out as they
 // are, for each part of a row.
 template <class Shape, class Source, bool kCodes>

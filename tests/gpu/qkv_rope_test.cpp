@@ -1,8 +1,10 @@
 #include "kernels/qkv_rope.h"
 
 #include <cmath>
+#include <memory>
 
 #include "device.h"
+#include "gradient_codes.h"
 
 namespace wf::kernels {
 namespace {
@@ -96,6 +98,21 @@ class QkvRope : public Gpu {
     return {random_bits(size, 1e-3f), view};
   }
 
+  std::unique_ptr<CodesOfGradient> codes_of_fused_gradient() {
+    const int hd = shape.head_dim;
+    const std::vector<int> ends = {shape.heads * hd, rotated * hd, width};
+    return std::make_unique<CodesOfGradient>(random_, tokens, width, ends);
+  }
+
+  static std::vector<std::pair<Case, bool>> with_and_without_codes() {
+    std::vector<std::pair<Case, bool>> cases;
+    for (const Case& c : kCases) {
+      cases.push_back({c, false});
+      cases.push_back({c, true});
+    }
+    return cases;
+  }
+
   int tokens, half, rotated, width;
   QkvShape shape;
   std::vector<float> cos, sin;
@@ -140,9 +157,17 @@ TEST_F(QkvRope, BackwardRotatesStridedGradientsBackExactly) {
       const DeviceArray<float> device_cos(cos), device_sin(sin);
       const DeviceArray<int64_t> device_positions(positions);
       const DeviceArray<uint16_t> dqkv(static_cast<size_t>(tokens) * width);
+      const auto codes = codes_of_fused_gradient();
       check(qkv_rope_backward(dq.view, dk.view, dv.view, device_positions.get(), device_cos.get(),
-                              device_sin.get(), as_bf16(dqkv), tokens, shape, nullptr));
+                              device_sin.get(), as_bf16(dqkv), tokens, shape, {}, nullptr));
       finish();
+      const auto without_codes = dqkv.read();
+      check(qkv_rope_backward(dq.view, dk.view, dv.view, device_positions.get(), device_cos.get(),
+                              device_sin.get(), as_bf16(dqkv), tokens, shape,
+                              codes->wanted(heads_outside), nullptr));
+      finish();
+      codes->expect_those_of(dqkv, heads_outside);
+      EXPECT_EQ(dqkv.read(), without_codes);
       const auto got = dqkv.read();
       for (int t = 0; t < tokens; ++t) {
         const int b = t / c.sequence, place = t % c.sequence;
@@ -213,7 +238,7 @@ TEST_F(QkvRope, NormedHeadsAreExactGivenRstd) {
 }
 
 TEST_F(QkvRope, NormGradientsFollowTheClosedForm) {
-  for (const Case& c : kCases) {
+  for (const auto& [c, with_codes] : with_and_without_codes()) {
     SCOPED_TRACE(::testing::Message() << c.heads << " heads of " << c.head_dim);
     set(c);
     const auto qkv = random_bits(static_cast<size_t>(tokens) * width);
@@ -229,14 +254,17 @@ TEST_F(QkvRope, NormGradientsFollowTheClosedForm) {
         device_k_gain(k_gain), device_rstd(rstd), dq_gain(c.head_dim), dk_gain(c.head_dim);
     const DeviceArray<int64_t> device_positions(positions);
     const DeviceArray<uint8_t> workspace(qkv_norm_rope_backward_workspace_bytes());
-    const auto run = [&] {
+    const auto run = [&](const GradientCodes& codes) {
       check(qkv_norm_rope_backward(dq.view, dk.view, dv.view, as_bf16(x), device_rstd.get(),
                                    device_q_gain.get(), device_k_gain.get(), device_positions.get(),
                                    device_cos.get(), device_sin.get(), as_bf16(dqkv), dq_gain.get(),
-                                   dk_gain.get(), workspace.get(), tokens, shape, nullptr));
+                                   dk_gain.get(), workspace.get(), tokens, shape, codes, nullptr));
       finish();
     };
-    run();
+    const auto codes = codes_of_fused_gradient();
+    const GradientCodes wanted = with_codes ? codes->wanted(true) : GradientCodes{};
+    run(wanted);
+    if (with_codes) codes->expect_those_of(dqkv, true);
     const auto got = dqkv.read();
     const auto got_dq_gain = dq_gain.read(), got_dk_gain = dk_gain.read();
     const size_t hd = c.head_dim;
@@ -284,7 +312,7 @@ TEST_F(QkvRope, NormGradientsFollowTheClosedForm) {
       ASSERT_LE(std::abs(got_dq_gain[i] - sums[0][i]), 1e-5 * sizes[0][i] + 1e-30) << i;
       ASSERT_LE(std::abs(got_dk_gain[i] - sums[1][i]), 1e-5 * sizes[1][i] + 1e-30) << i;
     }
-    run();  // the same bits once more
+    run(wanted);  // the same bits once more
     EXPECT_EQ(dqkv.read(), got);
     EXPECT_EQ(dq_gain.read(), got_dq_gain);
     EXPECT_EQ(dk_gain.read(), got_dk_gain);
@@ -299,12 +327,13 @@ TEST_F(QkvRope, RefusesShapesItCannotHold) {
                        {4, 0, 1, 64},
                        {4, 200, 50, 128}}) {
     EXPECT_EQ(qkv_rope(nullptr, nullptr, nullptr, nullptr, 4, bad, nullptr), cudaErrorInvalidValue);
-    EXPECT_EQ(qkv_rope_backward({}, {}, {}, nullptr, nullptr, nullptr, nullptr, 4, bad, nullptr),
-              cudaErrorInvalidValue);
+    EXPECT_EQ(
+        qkv_rope_backward({}, {}, {}, nullptr, nullptr, nullptr, nullptr, 4, bad, {}, nullptr),
+        cudaErrorInvalidValue);
   }
   const HeadsView unaligned = {nullptr, 4096, 1024, 68};
   EXPECT_EQ(qkv_rope_backward(unaligned, {}, {}, nullptr, nullptr, nullptr, nullptr, 4,
-                              {4, 2, 1, 64}, nullptr),
+                              {4, 2, 1, 64}, {}, nullptr),
             cudaErrorInvalidValue);
 }
 

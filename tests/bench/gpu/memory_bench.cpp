@@ -149,7 +149,8 @@ void bench_weights(Bench& bench) {
 
 // Bytes: q and k read and written; backward q, k and v, with norms also the forward's q and k. The
 // tables of angles stay in L2 and are not counted.
-void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void* workspace) {
+void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void* workspace,
+                const std::function<GradientCodes(char*)>& codes) {
   struct Heads {
     int q, kv, dim;
   };
@@ -180,7 +181,12 @@ void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void
               [=](char* p) { return qkv_rope(bf16(p), positions, angles, angles, tokens, of, 0); });
     bench.row("qkv_rope_backward", name, 4 * all, 4 * all, [=](char* p) {
       return qkv_rope_backward(view(p, h.q), view(p + 2 * q, h.kv), view(p + 2 * q + 2 * kv, h.kv),
-                               positions, angles, angles, bf16(p + 2 * all), tokens, of, 0);
+                               positions, angles, angles, bf16(p + 2 * all), tokens, of, {}, 0);
+    });
+    bench.row("qkv_rope_backward, codes", name, 5 * all, 5 * all, [=](char* p) {
+      return qkv_rope_backward(view(p, h.q), view(p + 2 * q, h.kv), view(p + 2 * q + 2 * kv, h.kv),
+                               positions, angles, angles, bf16(p + 2 * all), tokens, of,
+                               codes(p + 4 * all), 0);
     });
     if (h.dim == 64) continue;
     bench.row("qkv_norm_rope", name, 4 * turned, 2 * all + 2 * turned, [=](char* p) {
@@ -191,7 +197,13 @@ void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void
       return qkv_norm_rope_backward(view(p, h.q), view(p + 2 * q, h.kv),
                                     view(p + 2 * q + 2 * kv, h.kv), bf16(p + 2 * all), rstd, gain,
                                     gain, positions, angles, angles, bf16(p + 4 * all), dgain,
-                                    dgain + 256, workspace, tokens, of, 0);
+                                    dgain + 256, workspace, tokens, of, {}, 0);
+    });
+    bench.row("qkv_norm_rope_backward, codes", name, 5 * all + 2 * turned, 7 * all, [=](char* p) {
+      return qkv_norm_rope_backward(view(p, h.q), view(p + 2 * q, h.kv),
+                                    view(p + 2 * q + 2 * kv, h.kv), bf16(p + 2 * all), rstd, gain,
+                                    gain, positions, angles, angles, bf16(p + 4 * all), dgain,
+                                    dgain + 256, workspace, tokens, of, codes(p + 6 * all), 0);
     });
   }
   check(cudaFree(positions));
@@ -236,7 +248,7 @@ int main() {
     });
   }
   for (size_t rows : {16384, 65536}) {
-    bench_rope(bench, rows, gain, dgain, workspace);
+    bench_rope(bench, rows, gain, dgain, workspace, codes);
     for (size_t width : {576, 1024, 2560}) {
       const size_t n = rows * width;
       bench.row("add_rms_norm_quant", shape(rows, width), 7 * n, 7 * n, [=](char* p) {
