@@ -10,8 +10,6 @@
 namespace wf::kernels {
 namespace {
 
-constexpr int kMaxVectors = 8;  // per thread, see RowShape
-
 // Sources: load() fetches what eight elements of h need, expand() computes them.
 struct Plain {
   const __nv_bfloat16* x;
@@ -74,13 +72,42 @@ struct Glu {
   }
 };
 
+// What becomes of a row's norm y: its codes, or a blend of y and their values.
+struct Codes {
+  static constexpr int kMaxVectors = 8;  // per thread, see RowShape
+  int8_t* q;
+  float* scale;
+
+  __device__ void write(const float (&y)[8], float s, size_t at) const {
+    *reinterpret_cast<uint2*>(q + at) = quantize_vector(y, s);
+  }
+  __device__ void write_scale(float s, size_t row) const { scale[row] = s; }
+};
+
+struct Blend {
+  static constexpr int kMaxVectors = 5;  // more would not fit the registers
+  __nv_bfloat16* out;
+  const float* lambda;
+
+  __device__ void write(float (&y)[8], float s, size_t at) const {
+    const float weight = *lambda;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float code = rintf(__fmul_rn(y[i], s));
+      y[i] = __fadd_rn(y[i], __fmul_rn(weight, __fsub_rn(__fdividef(code, s), y[i])));
+    }
+    store_vector(out + at, pack_bf16(y));
+  }
+  __device__ void write_scale(float, size_t) const {}
+};
+
 // Threads beyond the row's end work on zeros: branches around the arithmetic would keep the loads
 // from being in flight together.
-template <class Shape, class Source>
+template <class Shape, class Source, class Output>
 __global__ void __launch_bounds__(Shape::kBlock, Shape::kBlocksPerSm)
     rms_norm_quant_kernel(Source source, const float* __restrict__ gain, float eps,
-                          float inverse_width, int8_t* __restrict__ q, float* __restrict__ scale,
-                          float* __restrict__ rstd_out, int rows, int width) {
+                          float inverse_width, Output output, float* __restrict__ rstd_out,
+                          int rows, int width) {
   constexpr int kThreads = Shape::kThreads, kVectors = Shape::kVectors;
   __shared__ float exchange[2][Shape::kBlock / 32];
   const int thread = threadIdx.x % kThreads;
@@ -120,23 +147,22 @@ __global__ void __launch_bounds__(Shape::kBlock, Shape::kBlocksPerSm)
   largest = row_reduce<Max, kThreads>(largest, exchange[1]);
   const float s = quantize_scale(largest);
   if (row < rows && thread == 0) {
-    scale[row] = s;
+    output.write_scale(s, row);
     rstd_out[row] = rstd;
   }
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
-    const uint2 codes = quantize_vector(h[v], s);
-    if (inside(v)) *reinterpret_cast<uint2*>(q + row * width + column(v)) = codes;
+    if (inside(v)) output.write(h[v], s, row * width + column(v));
   }
 }
 
-template <class Source>
-cudaError_t launch(const Source& source, const float* gain, float eps, int8_t* q, float* scale,
+template <class Source, class Output>
+cudaError_t launch(const Source& source, const float* gain, float eps, const Output& output,
                    float* rstd, int rows, int width, cudaStream_t stream) {
-  return with_row_shape<kMaxVectors>(rows, width, [&](auto shape, int blocks) {
+  return with_row_shape<Output::kMaxVectors>(rows, width, [&](auto shape, int blocks) {
     using Shape = decltype(shape);
     rms_norm_quant_kernel<Shape><<<blocks, decltype(shape)::kBlock, 0, stream>>>(
-        source, gain, eps, 1.0f / width, q, scale, rstd, rows, width);
+        source, gain, eps, 1.0f / width, output, rstd, rows, width);
   });
 }
 
@@ -146,20 +172,44 @@ cudaError_t add_rms_norm_quant(const __nv_bfloat16* x, const __nv_bfloat16* delt
                                const float* gain, float eps, __nv_bfloat16* sum, int8_t* q,
                                float* scale, float* rstd, int rows, int width,
                                cudaStream_t stream) {
-  return launch(Added{x, delta, sum, width}, gain, eps, q, scale, rstd, rows, width, stream);
+  return launch(Added{x, delta, sum, width}, gain, eps, Codes{q, scale}, rstd, rows, width, stream);
 }
 
 cudaError_t rms_norm_quant(const __nv_bfloat16* x, const float* gain, float eps, int8_t* q,
                            float* scale, float* rstd, int rows, int width, cudaStream_t stream) {
-  return launch(Plain{x, width}, gain, eps, q, scale, rstd, rows, width, stream);
+  return launch(Plain{x, width}, gain, eps, Codes{q, scale}, rstd, rows, width, stream);
 }
 
 cudaError_t glu_norm_quant(const __nv_bfloat16* gate_up, GluActivation activation,
                            const float* gain, float eps, int8_t* q, float* scale, float* rstd,
                            int rows, int width, cudaStream_t stream) {
+  return activation == GluActivation::kSilu ? launch(Glu<Silu>{gate_up, width}, gain, eps,
+                                                     Codes{q, scale}, rstd, rows, width, stream)
+                                            : launch(Glu<Relu2>{gate_up, width}, gain, eps,
+                                                     Codes{q, scale}, rstd, rows, width, stream);
+}
+
+cudaError_t add_rms_norm_blend(const __nv_bfloat16* x, const __nv_bfloat16* delta,
+                               const float* gain, float eps, const float* lambda,
+                               __nv_bfloat16* sum, __nv_bfloat16* out, float* rstd, int rows,
+                               int width, cudaStream_t stream) {
+  return launch(Added{x, delta, sum, width}, gain, eps, Blend{out, lambda}, rstd, rows, width,
+                stream);
+}
+
+cudaError_t rms_norm_blend(const __nv_bfloat16* x, const float* gain, float eps,
+                           const float* lambda, __nv_bfloat16* out, float* rstd, int rows,
+                           int width, cudaStream_t stream) {
+  return launch(Plain{x, width}, gain, eps, Blend{out, lambda}, rstd, rows, width, stream);
+}
+
+cudaError_t glu_norm_blend(const __nv_bfloat16* gate_up, GluActivation activation,
+                           const float* gain, float eps, const float* lambda, __nv_bfloat16* out,
+                           float* rstd, int rows, int width, cudaStream_t stream) {
+  const Blend blend{out, lambda};
   return activation == GluActivation::kSilu
-             ? launch(Glu<Silu>{gate_up, width}, gain, eps, q, scale, rstd, rows, width, stream)
-             : launch(Glu<Relu2>{gate_up, width}, gain, eps, q, scale, rstd, rows, width, stream);
+             ? launch(Glu<Silu>{gate_up, width}, gain, eps, blend, rstd, rows, width, stream)
+             : launch(Glu<Relu2>{gate_up, width}, gain, eps, blend, rstd, rows, width, stream);
 }
 
 }  // namespace wf::kernels

@@ -168,6 +168,45 @@ TEST_F(RmsNormQuant, GluWithSiluAgreesUpToItsExponential) {
   }
 }
 
+// lambda = 0: the norm itself; 1: the codes' values; between: between.
+TEST_F(RmsNormQuant, BlendsTheNormWithTheValuesOfItsCodes) {
+  for (int width : kWidths) {
+    if (width > 8192) continue;
+    SCOPED_TRACE("width " + std::to_string(width));
+    const int rows = 37;
+    const auto x = random_rows(rows, width), delta = random_rows(rows, width);
+    const auto gain = random_gain(width);
+    const DeviceArray<uint16_t> device_x(x), device_delta(delta), sum(x.size()), want_sum(x.size());
+    const DeviceArray<float> device_gain(gain), scale(rows), rstd(rows), want_rstd(rows);
+    const DeviceArray<int8_t> q(x.size());
+    check(add_rms_norm_quant(as_bf16(device_x), as_bf16(device_delta), device_gain.get(), kEps,
+                             as_bf16(want_sum), q.get(), scale.get(), want_rstd.get(), rows, width,
+                             nullptr));
+    const auto codes = q.read();
+    const auto s = scale.read(), r = want_rstd.read();
+    const auto h = want_sum.read();
+    for (float lambda : {0.0f, 0.3f, 1.0f}) {
+      const DeviceArray<float> device_lambda(std::vector<float>{lambda});
+      const DeviceArray<uint16_t> out(x.size());
+      check(add_rms_norm_blend(as_bf16(device_x), as_bf16(device_delta), device_gain.get(), kEps,
+                               device_lambda.get(), as_bf16(sum), as_bf16(out), rstd.get(), rows,
+                               width, nullptr));
+      EXPECT_EQ(sum.read(), want_sum.read());
+      EXPECT_EQ(rstd.read(), r);
+      const auto got = out.read();
+      for (size_t i = 0; i < got.size(); ++i) {
+        const size_t row = i / width;
+        const double y = static_cast<double>(from_bf16_bits(h[i])) * r[row] * gain[i % width];
+        const double want = y + lambda * (codes[i] / static_cast<double>(s[row]) - y);
+        // One rounding to bf16, and fp32's before it, relative to what is added up.
+        ASSERT_NEAR(from_bf16_bits(got[i]), want,
+                    std::abs(want) / 256 + 1e-6 * (std::abs(y) + 1e-30))
+            << "element " << i << " lambda " << lambda;
+      }
+    }
+  }
+}
+
 TEST_F(RmsNormQuant, BrokenRowsShowInTheirScale) {
   const int rows = 3, width = 576;
   for (uint16_t broken : {0x7fc0 /* NaN */, 0x7f80 /* inf */}) {
