@@ -17,12 +17,13 @@ void HeadGradient::add(const Tensor& dlogits, const Tensor& hidden, const Tensor
   const int64_t end = begin + dlogits.size(0);
   const Tensor narrow = dlogits.to(hidden.scalar_type());
   const Tensor x = hidden.slice(0, begin, end);
-  hidden_gradient.slice(0, begin, end).copy_(narrow.mm(head));
+  Tensor here = hidden_gradient.slice(0, begin, end);
+  at::mm_out(here, narrow, head);
   const auto wide = head_gradient.scalar_type();
   if (wide == hidden.scalar_type())
     head_gradient.addmm_(narrow.t(), x);
   else if (hidden.is_cuda())
-    head_gradient.add_(at::mm(narrow.t(), x, wide));
+    at::addmm_out(head_gradient, head_gradient, narrow.t(), x, wide);
   else
     head_gradient.addmm_(narrow.t().to(wide), x.to(wide));
 }

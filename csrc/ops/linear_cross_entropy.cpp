@@ -5,6 +5,11 @@
 
 #include "ops/head_gradient.h"
 
+#ifdef WF_CUDA
+#include "kernels/cross_entropy.h"
+#include "ops/launch.h"
+#endif
+
 namespace wf::ops {
 
 using torch::Tensor;
@@ -12,6 +17,36 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 namespace {
+
+#ifdef WF_CUDA
+
+bool kernel_serves(const Tensor& hidden, const Tensor& head, int64_t ignore) {
+  return hidden.is_cuda() && hidden.scalar_type() == torch::kBFloat16 && head.size(0) % 8 == 0 &&
+         ignore == kernels::kIgnoredLabel;
+}
+
+// Softmax, loss and the logits' gradient in place, one pass over each chunk.
+Tensor by_kernel(const Tensor& hidden, const Tensor& head, const Tensor& labels, double share,
+                 int64_t chunk_rows, HeadGradient& gradient) {
+  const int64_t rows = hidden.size(0), vocab = head.size(0);
+  const auto wide = hidden.options().dtype(torch::kFloat);
+  const Tensor scale = torch::full({}, share, wide), losses = torch::empty({rows}, wide);
+  const Tensor label = labels.contiguous();
+  Tensor buffer = torch::empty({std::min(chunk_rows, rows), vocab}, hidden.options());
+  for (int64_t begin = 0; begin < rows; begin += chunk_rows) {
+    const int64_t end = std::min(begin + chunk_rows, rows);
+    Tensor logits = buffer.slice(0, 0, end - begin);
+    at::mm_out(logits, hidden.slice(0, begin, end), head.t());
+    launched(kernels::cross_entropy(bf16(logits), label.const_data_ptr<int64_t>() + begin,
+                                    scale.const_data_ptr<float>(), losses.data_ptr<float>() + begin,
+                                    int(end - begin), int(vocab), int(vocab), current_stream()),
+             "cross_entropy");
+    if (gradient.wanted()) gradient.add(logits, hidden, head, begin);
+  }
+  return losses.sum() * share;
+}
+
+#endif
 
 struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
   static Tensor forward(AutogradContext* ctx, const Tensor& hidden, const Tensor& master,
@@ -22,6 +57,13 @@ struct LinearCrossEntropy : torch::autograd::Function<LinearCrossEntropy> {
     const double share = 1.0 / double(std::max<int64_t>(valid, 1));
     Tensor loss = torch::zeros({}, hidden.options().dtype(wide));
     HeadGradient gradient(hidden, master, want_gradient);
+#ifdef WF_CUDA
+    if (kernel_serves(hidden, head, ignore)) {
+      loss = by_kernel(hidden, head, labels, share, chunk_rows, gradient);
+      ctx->save_for_backward({gradient.hidden_gradient, gradient.head_gradient});
+      return loss;
+    }
+#endif
     for (int64_t begin = 0; begin < hidden.size(0); begin += chunk_rows) {
       const int64_t end = std::min(begin + chunk_rows, hidden.size(0));
       const Tensor label = labels.slice(0, begin, end).unsqueeze(1);
