@@ -6,6 +6,7 @@
 
 #include "base/environment.h"
 #include "base/log.h"
+#include "train/kernel_choice.h"
 #include "train/signal.h"
 #include "train/stage.h"
 
@@ -67,6 +68,7 @@ int run(const Options& options) {
   wf::log::set_narrating(environment.rank == 0);
   wf::install_stop_signals();
   const auto hardware = wf::choose_hardware(config.device, config.compute, environment.local_rank);
+  if (config.deterministic) wf::require_deterministic_operations();
   wf::log::say("{}", hardware.describe());
   const auto parallel = wf::make_parallel_context(environment, hardware.device);
   try {

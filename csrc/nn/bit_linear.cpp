@@ -24,7 +24,11 @@ const ops::Columns& BitLinear::columns(double quant) {
 }
 
 Tensor BitLinear::forward(const ops::Rows& rows, const Pass& pass) {
-  return ops::bit_matmul(rows, columns(pass.weight_quant), weight, bias);
+  // A full-precision operand is a plain cast: not worth keeping a second copy of the weight.
+  const bool keep = pass.weight_quant > 0;
+  return ops::bit_matmul(
+      rows, keep ? columns(pass.weight_quant) : ops::prepare_columns(weight, 0, compute_), weight,
+      bias);
 }
 
 }  // namespace wf

@@ -80,28 +80,77 @@ const ops::RopeTable& Decoder::rotations(int64_t positions) {
   return rotations_;
 }
 
+void Decoder::set_int8(const Int8& int8) {
+  int8_ = int8;
+  store_ = nullptr;  // made again, with the new choice, by the next pass
+}
+
+bool Decoder::kernels_serve(const Batch& batch, const Pass& pass) const {
+  // Codes meet codes and blends meet blends.
+  return int8_.forward && (pass.weight_quant == 1) == (pass.activation_quant == 1) &&
+         batch.tokens.numel() % FusedBlock::kTokenMultiple == 0;
+}
+
+const std::vector<FusedBlock>& Decoder::fused_blocks(double weight_quant) {
+  if (!store_) {
+    std::vector<std::vector<Tensor>> weights;
+    for (const auto& block : blocks_) append_ternary_groups(*block, weights);
+    store_ = std::make_unique<ops::TernaryStore>(weights);
+    fused_blocks_.clear();
+    for (int64_t i = 0; i < config_.num_layers; ++i)
+      fused_blocks_.emplace_back(*blocks_[i], config_, *store_, i, int8_);
+  }
+  store_->refresh(weight_quant);
+  return fused_blocks_;
+}
+
 Trace Decoder::forward(const Batch& batch, const Pass& pass) {
-  const ops::RopeTable rotation = ops::rope_at(rotations(batch.tokens.size(1)), batch.positions);
+  const ops::RopeTable& table = rotations(batch.tokens.size(1));
+  const ops::RopeTable rotation = ops::rope_at(table, batch.positions);
   const ops::DocumentRanges documents{batch.starts, batch.device_starts, batch.longest,
                                       batch.plain()};
+  const bool kernels = kernels_serve(batch, pass);
+  const FusedBlock* fused = kernels ? fused_blocks(pass.weight_quant).data() : nullptr;
+  ops::FusedPass fused_pass;
+  fused_pass.noise.seed = pass.noise_seed;
+  if (kernels && pass.weight_quant == 1)
+    fused_pass.noise.counter =
+        torch::full({1}, int64_t(pass.draw), torch::dtype(torch::kInt).device(device()));
+  if (kernels && pass.weight_quant < 1)
+    fused_pass.lambda =
+        torch::full({1}, pass.activation_quant, torch::dtype(torch::kFloat).device(device()));
+  const Tensor positions = batch.positions.contiguous();
+  // Recomputation runs this again, later: it keeps what it needs by value.
+  const auto run = [=, this](int64_t i, const ops::Residual& in) -> ops::Residual {
+    if (fused) return fused[i].forward(in, table, positions, documents, fused_pass);
+    return {blocks_[i]->forward(in.sum(), rotation, documents, pass, nullptr), {}};
+  };
   Trace trace;
-  Tensor x = torch::embedding(embedding_, batch.tokens).to(precision_.compute);
+  ops::Residual x{torch::embedding(embedding_, batch.tokens).to(precision_.compute), {}};
   for (int64_t i = 0; i < config_.num_layers; ++i) {
-    Block& block = *blocks_[i];
     if (contains(pass.taps.blocks, i)) {
-      x = block.forward(x, rotation, documents, pass, &trace.blocks.emplace_back());
+      x = {blocks_[i]->forward(x.sum(), rotation, documents, pass, &trace.blocks.emplace_back()),
+           {}};
     } else if (pass.recompute_blocks && torch::GradMode::is_enabled()) {
-      x = recompute(
-          [&block, rotation, documents, pass](const Tensor& in) {
-            return block.forward(in, rotation, documents, pass, nullptr);
-          },
-          x, block.input_layernorm->weight);
+      x = {recompute([run, i](const Tensor& in) { return run(i, {in, {}}).sum(); }, x.sum(),
+                     blocks_[i]->input_layernorm->weight),
+           {}};
     } else {
-      x = block.forward(x, rotation, documents, pass, nullptr);
+      x = run(i, x);
     }
-    if (contains(pass.taps.layers, i)) trace.layers.push_back(x);
+    if (contains(pass.taps.layers, i)) {
+      x = {x.sum(), {}};
+      trace.layers.push_back(x.stream);
+    }
   }
-  trace.hidden = norm_->forward(x).to(precision_.compute);
+  if (fused) {
+    const auto flat = [](const Tensor& t) { return t.defined() ? t.flatten(0, 1) : t; };
+    trace.hidden = ops::add_norm({flat(x.stream), flat(x.delta), x.made_by}, norm_->weight,
+                                 config_.rms_norm_eps, fused_pass.noise)
+                       .view(x.stream.sizes());
+  } else {
+    trace.hidden = norm_->forward(x.sum()).to(precision_.compute);
+  }
   trace.head = head_;
   return trace;
 }

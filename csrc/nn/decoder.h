@@ -2,6 +2,7 @@
 #pragma once
 #include "data/batch.h"
 #include "nn/block.h"
+#include "nn/fused_block.h"
 #include "nn/parameter.h"
 
 namespace wf {
@@ -13,6 +14,10 @@ class Decoder : public torch::nn::Module {
 
   // Normal weights of std initializer_range, zero biases, unit gains; a function of the seed alone.
   void initialize(uint64_t seed);
+
+  // With int8.forward, passes run on the kernels (at λ = 1 the int8 ones): the model must be on a
+  // GPU that has them, and of a shape for which kernels_problem is empty.
+  void set_int8(const Int8& int8);
 
   Trace forward(const Batch& batch, const Pass& pass);
 
@@ -29,6 +34,8 @@ class Decoder : public torch::nn::Module {
 
  private:
   const ops::RopeTable& rotations(int64_t positions);
+  bool kernels_serve(const Batch& batch, const Pass& pass) const;
+  const std::vector<FusedBlock>& fused_blocks(double weight_quant);
 
   DecoderConfig config_;
   Precision precision_;
@@ -36,6 +43,9 @@ class Decoder : public torch::nn::Module {
   std::vector<std::shared_ptr<Block>> blocks_;
   std::shared_ptr<RmsNorm> norm_;
   ops::RopeTable rotations_;  // grown to the longest sequence seen
+  Int8 int8_;
+  std::unique_ptr<ops::TernaryStore> store_;
+  std::vector<FusedBlock> fused_blocks_;  // borrow blocks_ and store_
 };
 
 }  // namespace wf

@@ -20,6 +20,9 @@ struct Pass {
   double activation_quant = 1;
   bool recompute_blocks =
       false;  // activation checkpointing: keep each block's input, run it again in backward
+  // Random bits of stochastic rounding are a function of these two and of the tensor.
+  uint64_t noise_seed = 0;  // the run's
+  uint32_t draw = 0;        // numbers the micro-steps of all ranks
 };
 
 // The inside of one block.

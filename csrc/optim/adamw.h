@@ -8,8 +8,9 @@
 
 namespace wf {
 
-// Parameters and moments are fp32; one fused kernel updates a group. A parameter that has no
-// gradient (the objective does not reach it) is left as it is, as in torch.optim.
+// Parameters and moments are fp32; one fused kernel updates all of them on a GPU (a group on a
+// CPU). A parameter that has no gradient (the objective does not reach it) is left as it is, as in
+// torch.optim.
 class AdamW : public Optimizer {
  public:
   struct Config {
@@ -35,7 +36,7 @@ class AdamW : public Optimizer {
   AdamW(const Config& config, const std::vector<Parameter>& parameters);
   AdamW(const Config& config, const std::vector<Group>& groups);  // roles are in the groups already
 
-  void step(double lr) override;
+  void step(double lr, const torch::Tensor& coefficient = {}) override;
   void state(StateVisitor& visit) override;
 
  private:
@@ -48,8 +49,11 @@ class AdamW : public Optimizer {
     double lr_multiplier, weight_decay;
     std::vector<Slot> slots;
   };
+  bool step_by_kernel(double lr, const torch::Tensor& coefficient);
+
   Config config_;
   std::vector<SlotGroup> groups_;
+  int64_t steps_ = -1;  // of every slot, on the host; -1: not looked at yet
 };
 
 }  // namespace wf

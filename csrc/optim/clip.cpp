@@ -24,25 +24,23 @@ Clip::Clip(const Config& config, const std::vector<Parameter>& parameters)
   variance_ = torch::zeros({}, options);
 }
 
-torch::Tensor Clip::apply() {
+Clip::Result Clip::measure() {
   const torch::NoGradGuard no_grad;
   std::vector<torch::Tensor> gradients;
   for (const Parameter& p : parameters_)
     if (p.value.grad().defined()) gradients.push_back(p.value.grad());
-  const auto norm = at::stack(at::_foreach_norm(gradients, 2)).norm();
+  const auto norms = at::stack(at::_foreach_norm(gradients, 2));
+  const auto norm = norms.norm();
 
-  const auto none = torch::full_like(norm, std::numeric_limits<double>::infinity());
-  torch::Tensor ceiling = none;
+  torch::Tensor ceiling = torch::full_like(norm, std::numeric_limits<double>::infinity());
   if (config_.z_score) {
     if (count_ >= kObserved) ceiling = mean_ + *config_.z_score * variance_.sqrt();
     observe(at::minimum(norm, ceiling));
   }
   if (config_.norm) ceiling = ceiling.clamp_max(*config_.norm);
-  if (ceiling.is_same(none)) return norm;
   // 1e-6 keeps a norm of 0 from dividing; torch.nn.utils.clip_grad_norm_ has the same.
   const auto factor = (ceiling / (norm + 1e-6)).clamp_max(1);
-  at::_foreach_mul_(gradients, at::where(norm.isfinite(), factor, 1));
-  return norm;
+  return {norm, at::where(norm.isfinite(), factor, norm), norms};
 }
 
 // West's incremental mean and variance, with a weight that never falls below 1 - kMemory.
@@ -57,12 +55,6 @@ void Clip::state(StateVisitor& visit) {
   visit("clip.mean", mean_);
   visit("clip.variance", variance_);
   visit("clip.count", count_);
-}
-
-std::optional<std::string> first_non_finite(const std::vector<Parameter>& parameters) {
-  for (const Parameter& p : parameters)
-    if (p.value.grad().defined() && !p.value.grad().isfinite().all().item<bool>()) return p.name;
-  return std::nullopt;
 }
 
 }  // namespace wf

@@ -14,7 +14,7 @@
 
 namespace wf {
 
-// Scales all gradients by one factor so that their common L2 norm stays below a ceiling: a fixed
+// One factor for all gradients so that their common L2 norm stays below a ceiling: a fixed
 // one (norm), one that follows the run (z_score), or the lower of both. Called when gradients are
 // already summed over ranks, hence equal on all of them: no collective is needed here.
 class Clip {
@@ -36,10 +36,15 @@ class Clip {
 
   Clip(const Config& config, const std::vector<Parameter>& parameters);
 
-  // Scales the gradients in place and returns their norm before that, 0-dim, without a host sync.
-  // The norm is also the flag: it is not finite when a gradient is not (or the sum of squares
-  // overflows); the gradients are then left as they are, so that first_non_finite can tell.
-  torch::Tensor apply();
+  struct Result {
+    torch::Tensor norm;         // of all gradients, before clipping
+    torch::Tensor coefficient;  // to multiply them with, at most 1
+    torch::Tensor norms;        // of each gradient, in the order of the parameters that have one
+  };
+  // Looks at the gradients and leaves them as they are; 0-dim fp32 on their device, without a host
+  // sync. norm and coefficient are not finite when a gradient is not (or a sum of squares
+  // overflows).
+  Result measure();
 
   void state(StateVisitor& visit);
 
@@ -52,9 +57,5 @@ class Clip {
   torch::Tensor mean_, variance_;
   int64_t count_ = 0;
 };
-
-// The name of the first parameter whose gradient holds an infinity or NaN. Waits for the device: to
-// be called when the norm was found not to be finite.
-std::optional<std::string> first_non_finite(const std::vector<Parameter>& parameters);
 
 }  // namespace wf

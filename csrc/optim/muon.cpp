@@ -63,13 +63,15 @@ Muon::Muon(const Config& config, const std::vector<Group>& groups)
     }
 }
 
-void Muon::step(double lr) {
+void Muon::step(double lr, const torch::Tensor& coefficient) {
   const torch::NoGradGuard no_grad;
-  adamw_.step(lr);
+  const double scale = coefficient.defined() ? coefficient.item<double>() : 1;
+  if (!std::isfinite(scale)) return;
+  adamw_.step(lr, coefficient);
   for (const Matrix& m : matrices_) {
     torch::Tensor value = m.parameter.value;
-    const torch::Tensor& gradient = value.grad();
-    if (!gradient.defined()) continue;
+    if (!value.grad().defined()) continue;
+    const torch::Tensor gradient = scale == 1 ? value.grad() : value.grad() * scale;
     m.momentum_buffer.lerp_(gradient, 1 - config_.momentum);
     const auto direction = orthogonalize(gradient.lerp(m.momentum_buffer, config_.momentum));
     const double rate = lr * m.lr_multiplier;

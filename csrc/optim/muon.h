@@ -53,7 +53,7 @@ class Muon : public Optimizer {
 
   Muon(const Config& config, const std::vector<Parameter>& parameters);
 
-  void step(double lr) override;
+  void step(double lr, const torch::Tensor& coefficient = {}) override;
   void state(StateVisitor& visit) override;
 
  private:

@@ -12,7 +12,9 @@ class Optimizer {
   virtual ~Optimizer() = default;
   // Raises the version counter of every parameter it writes: BitLinear prepares a weight again when
   // it has changed.
-  virtual void step(double lr) = 0;  // lr: the schedule's value now; groups multiply it
+  // lr: the schedule's value now; groups multiply it. coefficient: 0-dim fp32 beside the gradients,
+  // multiplies all of them (clipping); undefined: 1; not finite: the step changes no parameter.
+  virtual void step(double lr, const torch::Tensor& coefficient = {}) = 0;
   virtual void state(StateVisitor& visit) = 0;
 };
 

@@ -89,7 +89,8 @@ bool train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t 
     const StepReport report =
         step.run({.step = i, .steps = steps, .tokens = 0}, schedule.at(i, steps), kFullPrecision);
     if (i == 0 || (i + 1) % 25 == 0 || i + 1 == steps)
-      log::say("gains, step {}/{}: KL to the original {:.4f}", i + 1, steps, report.loss);
+      log::say("gains, step {}/{}: KL to the original {:.4f}", i + 1, steps,
+               step.read(report).loss);
     if (report.stop) return false;
   }
   for (const auto& parameter : student.trained_parameters())

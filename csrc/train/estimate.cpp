@@ -24,9 +24,17 @@ int64_t kept_per_token(const Widths& w) {
   return 2 * half_block_input + rows + normed + qkv + mixed + gated + down;
 }
 
+// The same by the kernels: bf16 rows, their int8 codes, two fp32 numbers a row and norm.
+int64_t kept_per_token_by_kernels(const Widths& w) {
+  const int64_t norms = 3 * (w.hidden + w.q + w.hidden) + 4 * 2 * sizeof(float);
+  const int64_t qkv = 2 * (w.q + 2 * w.kv) + (w.qk_norm ? 2 * (w.q + w.kv) : 0);
+  const int64_t feed_forward = 2 * 2 * w.ffn + w.ffn;
+  return norms + qkv + feed_forward;
+}
+
 }  // namespace
 
-MemoryEstimate estimate_memory(const Decoder& model, const RunConfig& config) {
+MemoryEstimate estimate_memory(const Decoder& model, const RunConfig& config, bool kernels) {
   const DecoderConfig& c = model.config();
   const auto bytes_of = [](torch::ScalarType type) { return int64_t(c10::elementSize(type)); };
   const Widths w{c.hidden_size,
@@ -46,20 +54,25 @@ MemoryEstimate estimate_memory(const Decoder& model, const RunConfig& config) {
   const bool muon = config.optimizer.kind() == "muon";
 
   MemoryEstimate out;
-  out.weights = parameters * w.master + linear * w.compute;
+  const int64_t operands = kernels ? 2 : w.compute;  // int8 codes and their transposes
+  out.weights = parameters * w.master + linear * operands;
   out.gradients = parameters * w.master;
   out.optimizer =
       muon ? linear * w.master + 2 * (parameters - linear) * w.master : 2 * parameters * w.master;
-  const int64_t block = kept_per_token(w) * tokens;
+  const int64_t block = (kernels ? kept_per_token_by_kernels(w) : kept_per_token(w)) * tokens;
   const int64_t kept = config.recompute ? c.num_layers * tokens * c.hidden_size * w.compute + block
                                         : c.num_layers * block;
   // Either the head's chunk of logits with its log-softmax, or a feed-forward's wide rows in
   // backward.
   const int64_t chunk = std::min<int64_t>(tokens, 4096);
   // The head's gradient, one product on its way into it, and the head in the compute type.
-  const int64_t head = chunk * c.vocab_size * (w.master + w.compute) +
-                       c.vocab_size * c.hidden_size * (2 * w.master + w.compute);
-  const int64_t wide_rows = 6 * tokens * c.intermediate_size * w.master;
+  const int64_t logits = kernels ? w.compute : w.master + w.compute;
+  const int64_t head =
+      chunk * c.vocab_size * logits + c.vocab_size * c.hidden_size * (2 * w.master + w.compute);
+  // By the kernels: the gradients of gate and up, their codes by row and by column, and of down's
+  // rows the gradient and the transposed codes.
+  const int64_t wide_rows = kernels ? tokens * c.intermediate_size * (4 + 2 + 2 + 2 + 1)
+                                    : 6 * tokens * c.intermediate_size * w.master;
   out.activations = kept + std::max(head, wide_rows);
   return out;
 }

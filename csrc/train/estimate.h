@@ -15,6 +15,7 @@ struct MemoryEstimate {
 
 // Bytes on one device at the peak of a training step. A count of the tensors that the operations
 // save, without what the allocator loses.
-MemoryEstimate estimate_memory(const Decoder& model, const RunConfig& config);
+// `kernels`: the int8 kernels serve its blocks.
+MemoryEstimate estimate_memory(const Decoder& model, const RunConfig& config, bool kernels);
 
 }  // namespace wf

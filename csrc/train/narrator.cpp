@@ -42,9 +42,8 @@ double Narrator::seconds_since(Clock::time_point begin) const {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-void Narrator::after_step(const Progress& now, const StepReport& report, double lr, double quant,
-                          bool log_now) {
-  window_tokens_ += report.tokens;
+void Narrator::report(const Progress& now, int64_t tokens, const StepNumbers& numbers, double lr,
+                      double quant, bool log_now) {
   const double elapsed = seconds_since(started_);
   const double tokens_per_s =
       double(window_tokens_) / std::max(seconds_since(window_started_), 1e-9);
@@ -57,7 +56,7 @@ void Narrator::after_step(const Progress& now, const StepReport& report, double 
                                               100 * flops / *hardware_.peak_flops)
                                 : fmt::format("{:.3g} TFLOP/s", flops / 1e12);
   log::live(fmt::format("{:3.0f} %  step {}/{}  loss {:.4f}  {} tok/s  {}  {:.1f} GB  {} left",
-                        100.0 * double(done) / double(steps_), done, steps_, report.loss,
+                        100.0 * double(done) / double(steps_), done, steps_, numbers.loss,
                         rate(tokens_per_s), speed, memory / 1e9, duration(remaining)));
   if (!log_now) return;
 
@@ -67,17 +66,17 @@ void Narrator::after_step(const Progress& now, const StepReport& report, double 
   header_written_ = true;
   // λ takes two bytes: one column more than it shows
   log::say("{:>8} {:>10.4f} {:>9.3f} {:>10.3e} {:>5.2f} {:>8} {:>22} {:>8.2f} {:>8}", done,
-           report.loss, report.grad_norm, lr, quant, rate(tokens_per_s), speed, memory / 1e9,
+           numbers.loss, numbers.grad_norm, lr, quant, rate(tokens_per_s), speed, memory / 1e9,
            duration(remaining));
   nlohmann::ordered_json parts = nlohmann::ordered_json::object();
-  for (const auto& [name, value] : report.parts) parts[name] = value;
+  for (const auto& [name, value] : numbers.parts) parts[name] = value;
   metrics_.write("train", {{"step", done},
-                           {"tokens", now.tokens + report.tokens},
-                           {"loss", report.loss},
+                           {"tokens", now.tokens + tokens},
+                           {"loss", numbers.loss},
                            {"parts", parts},
                            {"lr", lr},
                            {"quant", quant},
-                           {"grad_norm", report.grad_norm},
+                           {"grad_norm", numbers.grad_norm},
                            {"tokens_per_s", tokens_per_s},
                            {"tflops", flops / 1e12},
                            {"memory_gb", memory / 1e9},

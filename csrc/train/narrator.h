@@ -20,9 +20,11 @@ class Narrator {
   Narrator(const Hardware& hardware, Metrics& metrics, double flops_per_token, int64_t first_step,
            int64_t steps);
 
-  // After every step. `log_now`: also a line of the log and of metrics.jsonl.
-  void after_step(const Progress& now, const StepReport& report, double lr, double quant,
-                  bool log_now);
+  // Every step is counted; those whose numbers were read are shown, and with `log_now` get a line
+  // of the log and of metrics.jsonl.
+  void after_step(int64_t tokens) { window_tokens_ += tokens; }
+  void report(const Progress& now, int64_t tokens, const StepNumbers& numbers, double lr,
+              double quant, bool log_now);
   void evaluated(const Progress& now, double loss_full, std::optional<double> loss_ternary);
 
  private:

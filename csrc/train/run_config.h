@@ -19,6 +19,8 @@ namespace wf {
 enum class StageKind { kTrain, kInsertSubln, kExport };
 enum class DeviceKind { kAuto, kCpu, kCuda };
 enum class ComputeKind { kAuto, kFp32, kBf16, kFp64 };
+enum class TernaryProducts { kInt8, kInt8Forward, kReference };
+enum class WeightGradient { kBf16, kInt8 };
 enum class InitKind { kWeights, kRandom };
 enum class SubNorms { kOAndDown, kNone };
 enum class Gains { kOnes, kCalibrated };
@@ -40,6 +42,15 @@ inline constexpr auto config::names<ComputeKind> =
                std::pair{std::string_view("fp32"), ComputeKind::kFp32},
                std::pair{std::string_view("bf16"), ComputeKind::kBf16},
                std::pair{std::string_view("fp64"), ComputeKind::kFp64}};
+template <>
+inline constexpr auto config::names<TernaryProducts> =
+    std::array{std::pair{std::string_view("int8"), TernaryProducts::kInt8},
+               std::pair{std::string_view("int8_forward"), TernaryProducts::kInt8Forward},
+               std::pair{std::string_view("reference"), TernaryProducts::kReference}};
+template <>
+inline constexpr auto config::names<WeightGradient> =
+    std::array{std::pair{std::string_view("bf16"), WeightGradient::kBf16},
+               std::pair{std::string_view("int8"), WeightGradient::kInt8}};
 template <>
 inline constexpr auto config::names<InitKind> =
     std::array{std::pair{std::string_view("weights"), InitKind::kWeights},
@@ -116,13 +127,18 @@ struct EvaluateConfig {
 struct LogConfig {
   int64_t every = 10;
   int64_t layers_every = 100;
+  int64_t profile_step = 0;
   static constexpr auto fields() {
     using C = LogConfig;
     return config::fields<C>(
         config::field<&C::every>("steps between lines of the log and of metrics.jsonl",
                                  config::positive),
         config::field<&C::layers_every>("steps between statistics of every layer",
-                                        config::positive));
+                                        config::positive),
+        config::field<&C::profile_step>(
+            "this step is recorded in trace.json of the run folder, for "
+            "`wf profile`; 0 for none",
+            config::non_negative));
   }
 };
 
@@ -163,6 +179,10 @@ struct RunConfig {
   Target target = Target::kNone;
   DeviceKind device = DeviceKind::kAuto;
   ComputeKind compute = ComputeKind::kAuto;
+  TernaryProducts precision = TernaryProducts::kInt8;
+  WeightGradient weight_gradient = WeightGradient::kInt8;
+  std::vector<int64_t> bf16_weight_gradient_layers;
+  bool deterministic = false;
   int64_t seed = 1;
   ModelConfig model;
   std::optional<config::Choice<data_sources>> data;
@@ -191,7 +211,16 @@ struct RunConfig {
         config::field<&C::device>("where to compute; auto: the GPU if there is one"),
         config::field<&C::compute>(
             "of activations and matmuls; auto: bf16 on a GPU, fp32 on a CPU"),
-        config::field<&C::seed>("of random weights"),
+        config::field<&C::precision>(
+            "products of ternary linears on a Hopper GPU at λ = 1: int8 in forward and backward, "
+            "in "
+            "forward only, or the plain operations that serve everywhere else"),
+        config::field<&C::weight_gradient>("with precision int8: what dW is computed in"),
+        config::field<&C::bf16_weight_gradient_layers>(
+            "with weight_gradient int8: blocks, counted from 0, whose dW stays bf16"),
+        config::field<&C::deterministic>(
+            "the same bits in every run on a GPU; attention's backward becomes slower"),
+        config::field<&C::seed>("of random weights and of stochastic rounding"),
         config::field<&C::model>("what to start from"), config::field<&C::data>("what to train on"),
         config::field<&C::batch>("how much of it at once"),
         config::field<&C::steps>("optimizer steps", config::positive),

@@ -12,8 +12,10 @@
 #include "model/load.h"
 #include "train/estimate.h"
 #include "train/evaluate.h"
+#include "train/kernel_choice.h"
 #include "train/layer_statistics.h"
 #include "train/narrator.h"
+#include "train/profile.h"
 #include "train/run_folder.h"
 #include "train/stage.h"
 #include "train/step.h"
@@ -66,6 +68,7 @@ class Training {
   std::unique_ptr<Clip> clip_;
   Progress now_;
   std::optional<double> held_out_loss_;
+  KernelChoice kernels_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<Narrator> narrator_;
 };
@@ -93,6 +96,8 @@ Training::Training(const StageInput& in, const fs::path& model_folder, bool resu
     check_separate(held_out_->corpus(), *data_);
   }
   model_->to(in.hardware.device);
+  kernels_ = choose_kernels(config_, in.hardware, model_->config());
+  model_->set_int8(kernels_.int8);
   optimizer_ = config_.optimizer.build(model_->trained_parameters());
   clip_ = std::make_unique<Clip>(config_.clip, model_->trained_parameters());
   now_.steps = config_.steps;
@@ -115,7 +120,8 @@ void Training::describe() const {
            config_.steps, step_tokens, in_.parallel.size(), in_.parallel.size() == 1 ? "" : "es",
            double(config_.steps * step_tokens) / 1e6, config_.objective.kind(),
            config_.optimizer.kind());
-  const MemoryEstimate memory = estimate_memory(*model_, config_);
+  log::say("{}", kernels_.text);
+  const MemoryEstimate memory = estimate_memory(*model_, config_, kernels_.int8.forward);
   log::say(
       "memory: about {:.2f} GB at the peak (weights {:.2f}, gradients {:.2f}, optimizer {:.2f}, "
       "activations {:.2f}) "
@@ -144,7 +150,8 @@ Pass Training::pass_at(int64_t step) const {
   return {.taps = objective_->taps(),
           .weight_quant = config_.quant.weights.at(step, config_.steps),
           .activation_quant = config_.quant.activations.at(step, config_.steps),
-          .recompute_blocks = config_.recompute};
+          .recompute_blocks = config_.recompute,
+          .noise_seed = uint64_t(config_.seed)};
 }
 
 void Training::evaluate_now() {
@@ -194,12 +201,18 @@ Outcome Training::run(RunFolder& folder) {
   while (now_.step < config_.steps && !stop) {
     const Pass pass = pass_at(now_.step);
     const double lr = config_.lr.at(now_.step, config_.steps);
-    const StepReport report = step.run(now_, lr, pass);
     const int64_t done = now_.step + 1;
+    std::optional<Profile> profile;
+    if (done == config_.log.profile_step && in_.parallel.rank() == 0) profile.emplace();
+    const StepReport report = step.run(now_, lr, pass);
+    if (profile) profile->save(folder.metrics_file().replace_filename("trace.json"));
     const bool last = done == config_.steps;
     stop = report.stop;
-    narrator_->after_step(now_, report, lr, pass.weight_quant,
-                          last || stop || done % config_.log.every == 0);
+    const bool log_now = last || stop || done % config_.log.every == 0;
+    narrator_->after_step(report.tokens);
+    // Reading waits for a GPU; on a CPU the work is done and the live line can follow every step.
+    if (log_now || !in_.hardware.device.is_cuda())
+      narrator_->report(now_, report.tokens, step.read(report), lr, pass.weight_quant, log_now);
     now_.step = done;
     now_.tokens += report.tokens;
     if (ternary && (last || done % config_.log.layers_every == 0)) {
@@ -212,8 +225,11 @@ Outcome Training::run(RunFolder& folder) {
                         {"scale_drift", s.scale_drift}});
       metrics_->write("layers", {{"step", done}, {"layers", list}});
     }
-    if (last || (done % config_.evaluate.every == 0 && !stop)) evaluate_now();
-    if (last || stop || done % config_.checkpoint.every == 0) save(folder, pass);
+    const bool evaluating = last || (done % config_.evaluate.every == 0 && !stop);
+    const bool saving = last || stop || done % config_.checkpoint.every == 0;
+    if (evaluating || saving) step.require_finite();
+    if (evaluating) evaluate_now();
+    if (saving) save(folder, pass);
   }
   metrics_->write("end", {{"step", now_.step}, {"tokens", now_.tokens}, {"stopped", stop}});
   return stop && now_.step < config_.steps ? Outcome::kPreempted : Outcome::kDone;

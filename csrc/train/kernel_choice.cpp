@@ -1,0 +1,75 @@
+#include "train/kernel_choice.h"
+
+#include <ATen/Context.h>
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#ifdef WF_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
+namespace wf {
+
+namespace {
+
+// Why this machine and run cannot use the int8 kernels; empty when they can.
+std::string machine_problem(const RunConfig& config, const Hardware& hardware) {
+#ifdef WF_CUDA
+  if (!hardware.device.is_cuda()) return "they need a GPU";
+  int major = 0;
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, hardware.device.index());
+  if (major != 9) return fmt::format("{} is no Hopper GPU (H100, H200)", hardware.name);
+  if (hardware.precision.compute != torch::kBFloat16) return "they compute in bf16";
+  const int64_t tokens = config.batch.rows * config.batch.sequence_length;
+  if (tokens % FusedBlock::kTokenMultiple != 0)
+    return fmt::format("batch.rows times batch.sequence_length is {}, no multiple of {}", tokens,
+                       FusedBlock::kTokenMultiple);
+  return {};
+#else
+  return "this build has none (preset cuda builds them)";
+#endif
+}
+
+}  // namespace
+
+void require_deterministic_operations() {
+  auto& context = at::globalContext();
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  context.setDeterministicAlgorithms(true, /*warn_only=*/false);
+  context.setDeterministicFillUninitializedMemory(false);
+  // cuDNN's backward of attention is not deterministic; flash is, when asked for it.
+  context.setSDPUseCuDNN(false);
+  context.setSDPUseMemEfficient(false);
+}
+
+KernelChoice choose_kernels(const RunConfig& config, const Hardware& hardware,
+                            const DecoderConfig& model) {
+  using enum TernaryProducts;
+  constexpr std::string_view kReferenceText =
+      "ternary linears: plain operations (precision reference)";
+  if (config.precision == kReference) return {{}, std::string(kReferenceText)};
+  std::string problem = machine_problem(config, hardware);
+  if (problem.empty()) problem = kernels_problem(model);
+  if (!problem.empty())
+    return {{}, fmt::format("{}, not the int8 kernels: {}", kReferenceText, problem)};
+
+  const bool backward = config.precision == kInt8;
+  const bool weight = backward && config.weight_gradient == WeightGradient::kInt8;
+  KernelChoice out;
+  out.int8 = {.forward = true,
+              .input_gradient = backward,
+              .weight_gradient = weight,
+              .bf16_weight_gradient_layers = config.bf16_weight_gradient_layers};
+  const size_t exceptions = weight ? config.bf16_weight_gradient_layers.size() : 0;
+  out.text = fmt::format(
+      "ternary linears at λ = 1: forward int8, dX {}, dW {}{}; norms fused with their quantisers; "
+      "attention by {}",
+      backward ? "int8 (stochastic rounding)" : "bf16",
+      weight ? "int8 (stochastic rounding)" : "bf16",
+      exceptions ? fmt::format(" but bf16 in {} blocks", exceptions) : "",
+      config.deterministic ? "flash, deterministic" : "cuDNN (packed documents: flash)");
+  return out;
+}
+
+}  // namespace wf
