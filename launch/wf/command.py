@@ -9,6 +9,7 @@ from wf import (
     inspect_command,
     plot_command,
     prepare_command,
+    profile_command,
     serve_command,
 )
 from wf.error import Error
@@ -26,6 +27,7 @@ def make_parser() -> argparse.ArgumentParser:
     prepare_command.add_to(data_commands)
     inspect_command.add_to(data_commands)
     plot_command.add_to(commands)
+    profile_command.add_to(commands)
     serve_command.add_to(commands)
     chat_command.add_to(commands)
     return parser
