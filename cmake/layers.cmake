@@ -41,7 +41,8 @@ function(wf_precompiled_torch target)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
 endfunction()
 
-# wf_program(name): csrc/app/<name>.cpp, put at the top of the build folder.
+# wf_program(name): csrc/app/<name>.cpp, put at the top of the build folder. `programs` builds them all, without tests.
+add_custom_target(programs)
 function(wf_program name)
   if(NOT EXISTS ${CMAKE_SOURCE_DIR}/csrc/app/${name}.cpp)
     return()
@@ -50,6 +51,7 @@ function(wf_program name)
   target_link_libraries(${name} PRIVATE ${WF_LAYERS} CLI11::CLI11)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
   wf_precompiled_torch(${name})
+  add_dependencies(programs ${name})
 endfunction()
 
 # wf_tests(layer): tests/<layer>/*_test.cpp against that layer and the ones it links.

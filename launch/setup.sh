@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sourced by ./quickstart, ./test and .ci/run: brings a bare machine to a built checkout.
-#   set_up   system packages, Python environment in .venv, CMake preset chosen (PRESET)
-#   build    configures and compiles build/$PRESET
+#   set_up           system packages, Python environment in .venv, CMake preset chosen (PRESET)
+#   build [TARGET]   configures and compiles build/$PRESET: all of it, or the target ("programs")
 # Both do nothing, quickly, when there is nothing to do, and go on after an interruption.
 # WF_PRESET=cpu|cuda|debug|asan overrides the choice: cuda where nvcc can be had, which needs no GPU.
 
@@ -41,6 +41,7 @@ python3               has_program python3
 python3-venv          has_venv
 libyaml-cpp-dev       has_header yaml-cpp/yaml.h
 libgtest-dev          has_header gtest/gtest.h
+libgmock-dev          has_header gmock/gmock.h
 nlohmann-json3-dev    has_header nlohmann/json.hpp
 libcli11-dev          has_header CLI/CLI.hpp
 libssl-dev            has_header openssl/evp.h
@@ -154,7 +155,8 @@ build() {
     echo "$stamp" >"$folder/stamp"
   fi
   say "building $folder"
-  cmake --build "$folder" --parallel "$(jobs_that_fit)" || fail "the build of $folder failed"
+  cmake --build "$folder" --parallel "$(jobs_that_fit)" ${1:+--target "$1"} ||
+    fail "the build of $folder failed"
 }
 
 # A file that includes Torch takes up to 3 GB to compile.
