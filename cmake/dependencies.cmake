@@ -38,6 +38,13 @@ find_package(GTest REQUIRED)
 find_library(YAML_CPP_ARCHIVE NAMES libyaml-cpp.a REQUIRED)
 add_library(yaml-cpp STATIC IMPORTED)
 set_target_properties(yaml-cpp PROPERTIES IMPORTED_LOCATION ${YAML_CPP_ARCHIVE})
+# The allocator of the programs: a CPU run takes up to 1.6 times the memory with the C library's, which keeps holes
+# between tensors (tests/bench/results/cpu_memory.md). The sanitizers bring their own.
+find_library(JEMALLOC_ARCHIVE NAMES libjemalloc.a REQUIRED)
+add_library(jemalloc INTERFACE)
+if(NOT CMAKE_CXX_FLAGS MATCHES "-fsanitize")
+  target_link_libraries(jemalloc INTERFACE ${JEMALLOC_ARCHIVE} ${CMAKE_DL_LIBS} m)
+endif()
 
 find_program(CCACHE ccache)
 if(CCACHE)

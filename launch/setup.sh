@@ -45,6 +45,7 @@ libgmock-dev          has_header gmock/gmock.h
 nlohmann-json3-dev    has_header nlohmann/json.hpp
 libcli11-dev          has_header CLI/CLI.hpp
 libssl-dev            has_header openssl/evp.h
+libjemalloc-dev       has_header jemalloc/jemalloc.h
 "
 
 missing_packages() {

@@ -10,6 +10,12 @@
 #include "train/signal.h"
 #include "train/stage.h"
 
+// Read by jemalloc at its start: memory that was freed goes back to the system within a second,
+// because the next step's tensors have other sizes. One thread allocates them, so arenas are few.
+extern "C" {
+const char* malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0";
+}
+
 namespace {
 
 constexpr int kDone = 0, kFailed = 1, kUsage = 2;

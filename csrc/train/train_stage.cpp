@@ -58,7 +58,8 @@ class Training {
 
   const StageInput& in_;
   const RunConfig& config_;
-  fs::path model_folder_;  // where the weights, config.json and tokenizer came from
+  const int64_t held_before_;  // bytes in use on the device before there is a model
+  fs::path model_folder_;      // where the weights, config.json and tokenizer came from
   nlohmann::json source_config_;
   std::shared_ptr<Decoder> model_, teacher_;
   std::unique_ptr<Objective> objective_;
@@ -76,6 +77,7 @@ class Training {
 Training::Training(const StageInput& in, const fs::path& model_folder, bool resumed)
     : in_(in),
       config_(in.config),
+      held_before_(in.hardware.memory_in_use()),
       model_folder_(model_folder),
       source_config_(read_hf_config(model_folder)) {
   model_ = make_model(config_, model_folder, resumed, in.hardware.precision);
@@ -124,10 +126,10 @@ void Training::describe() const {
   const MemoryEstimate memory = estimate_memory(*model_, config_, kernels_.int8.forward);
   log::say(
       "memory: about {:.2f} GB at the peak (weights {:.2f}, gradients {:.2f}, optimizer {:.2f}, "
-      "activations {:.2f}) "
-      "beside what the process holds now",
-      double(memory.total()) / 1e9, double(memory.weights) / 1e9, double(memory.gradients) / 1e9,
-      double(memory.optimizer) / 1e9, double(memory.activations) / 1e9);
+      "activations {:.2f}, in use before {:.2f})",
+      double(memory.total() + held_before_) / 1e9, double(memory.weights) / 1e9,
+      double(memory.gradients) / 1e9, double(memory.optimizer) / 1e9,
+      double(memory.activations) / 1e9, double(held_before_) / 1e9);
 }
 
 // Everything a run needs to go on, weights apart.
