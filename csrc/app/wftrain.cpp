@@ -40,7 +40,7 @@ int parse(int argc, char** argv, Options& out) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    app.exit(error);
+    std::cerr << "wftrain: " << error.what() << "; see wftrain --help\n";
     return kUsage;
   }
   if (out.help) {

@@ -164,7 +164,7 @@ Tree parse_yaml(const std::string& text, const std::string& file, Problems& prob
     while (parser.HandleNextDocument(builder)) {
     }
   } catch (const YAML::Exception& error) {
-    fail("{}: {}", place(file, error.mark.line + 1).str(), error.msg);
+    fail("{}: not to be read as YAML: {}", place(file, error.mark.line + 1).str(), error.msg);
   }
   Tree tree = builder.take();
   if (tree.origin.file.empty()) tree.origin = place(file, 1);

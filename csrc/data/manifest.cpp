@@ -32,8 +32,12 @@ int64_t count(const json& section, const char* key, const std::string& where) {
 
 Manifest Manifest::read(const fs::path& folder) {
   const fs::path path = folder / "manifest.json";
-  if (!fs::is_regular_file(path))
+  if (!fs::is_regular_file(path)) {
+    if (fs::is_regular_file(folder / "train" / "manifest.json"))
+      fail("{}: holds prepared folders; name one of them: {}", folder.string(),
+           (folder / "train").string());
     fail("{}: no manifest.json, so not a folder that `wf data prepare` finished", folder.string());
+  }
   const json file = read_json(path);
   const std::string where = path.string();
 

@@ -85,7 +85,8 @@ std::shared_ptr<Decoder> load_decoder(const HfFolder& folder, const LoadOptions&
   DecoderConfig config = read_decoder_config(folder.config(), where);
   const Storage storage = storage_of(folder.config(), where);
   if (options.insert_sub_norms && config.sub_norm)
-    fail("{}: the model has sub-norms already", where);
+    fail("{}: the model has sub-norms already: no insert_subln is needed, go on with training",
+         where);
   config.sub_norm = config.sub_norm || options.insert_sub_norms;
 
   auto model = std::make_shared<Decoder>(config, options.precision);

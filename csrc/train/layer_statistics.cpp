@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <limits>
+
 #include "ops/ternary.h"
 
 namespace wf {
@@ -13,7 +15,7 @@ std::vector<LayerStatistics> LayerWatch::look(const Decoder& model) {
     const auto codes = ternary.codes.to(torch::kChar);
     const double count = double(codes.numel()), scale = ternary.scale.item<double>();
     const size_t i = all.size();
-    double flips = 0;
+    double flips = std::numeric_limits<double>::quiet_NaN();
     if (i < codes_.size()) {
       flips = codes.ne(codes_[i]).sum().item<double>() / count;
       codes_[i] = codes;

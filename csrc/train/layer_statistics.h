@@ -12,7 +12,7 @@ namespace wf {
 struct LayerStatistics {
   std::string name;
   double zero_fraction;  // share of codes that are 0; 0.31 for a Gaussian
-  double flip_rate;      // share of codes that changed since the last look; 0 at the first
+  double flip_rate;      // share of codes that changed since the last look; NaN at the first
   double scale;          // Δ
   double scale_drift;    // Δ now / Δ at the first look − 1
 };

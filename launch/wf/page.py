@@ -10,8 +10,11 @@ from wf.metrics import Metrics
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2430; max-width: 1100px;
        margin: 2rem auto; padding: 0 1rem }
-svg { width: 100%; height: auto }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
+svg { width: 100%; min-width: 640px; height: auto }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; margin: 1rem 0; white-space: nowrap;
+        font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .9rem; text-align: right; border-bottom: 1px solid #e6e8ec }
 th:first-child, td:first-child { text-align: left }
 th { color: #5b6472; font-weight: 600 }
@@ -40,7 +43,7 @@ def make_page(runs: list[Metrics], figure: Figure) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style>\n<h1>{escape(title)}</h1>\n{svg(figure)}\n"
+        f"<style>{STYLE}</style>\n<h1>{escape(title)}</h1>\n{wide(svg(figure))}\n"
         f"<h2>Last numbers</h2>\n{final_table(runs)}\n"
         + "\n".join(layer_table(run) for run in runs if run.layers)
         + "\n</html>\n"
@@ -81,4 +84,9 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
     body = "\n".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f"<table><tr>{head}</tr>\n{body}</table>"
+    return wide(f"<table><tr>{head}</tr>\n{body}</table>")
+
+
+def wide(html: str) -> str:
+    """Scrolls by itself on a narrow screen, so that the page does not."""
+    return f'<div class="wide">{html}</div>'

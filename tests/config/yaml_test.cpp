@@ -44,7 +44,8 @@ TEST(Yaml, RefusesWhatItDoesNotRead) {
   EXPECT_EQ(complaint_about("~: 1"), "a.yaml:1: a key is missing before ':'");
   EXPECT_EQ(complaint_about("a: 1\nb: \x04\nc: 2"),
             "a.yaml:2: a control character (0x04); is this a YAML file?");
-  EXPECT_EQ(complaint_about("a: [1, 2"), "a.yaml:1: end of sequence flow not found");
+  EXPECT_EQ(complaint_about("a: [1, 2"),
+            "a.yaml:1: not to be read as YAML: end of sequence flow not found");
 }
 
 TEST(Yaml, AKeyWrittenTwiceIsAProblem) {

@@ -41,6 +41,7 @@ def test_the_stages_follow_one_another_and_transformers_loads_the_result(base):
     layers = base.metrics("stage2", "layers")[-1]["layers"]
     assert len(layers) == 14
     assert all(0.05 < layer["zero_fraction"] < 0.7 for layer in layers)
+    assert all(layer["flip_rate"] is None for layer in layers)  # one look: none to compare with
 
     base.model = base.folder / "stage2"
     for kind in ("hf_latent", "hf_packed"):
@@ -77,6 +78,7 @@ def test_a_target_that_cannot_load_the_model_is_refused_before_training(base, fl
         (dict(steps="many"), "expected"),
         (dict(model__path="/nowhere"), "/nowhere"),
         (dict(data__sources="[{path: /nowhere}]"), "/nowhere"),
+        (dict(lr__value='{"a'), "not to be read as YAML"),
         (dict(objective__kind="logits_kl"), "teacher"),
     ],
 )
@@ -85,6 +87,16 @@ def test_wrong_input_is_one_clear_message(trainer, overrides, expected):
     assert expected in output
     assert "internal error" not in output
     assert "frame #" not in output
+
+
+def test_the_folder_above_the_prepared_ones_is_answered_with_one_of_them(trainer):
+    sources = f"[{{path: {trainer.data}}}]"
+    output = trainer.run("pretrain", name="wrong", data__sources=sources, expect=1, **TINY)
+    assert f"name one of them: {trainer.data}/train" in output
+
+
+def test_an_unknown_flag_is_answered_with_the_help(trainer):
+    assert "--dryrun; see wftrain --help" in trainer.run("pretrain", "--dryrun", expect=2)
 
 
 def test_held_out_data_that_is_trained_on_is_refused(trainer):
