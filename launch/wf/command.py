@@ -6,6 +6,7 @@ import sys
 
 from wf import (
     chat_command,
+    fetch_command,
     inspect_command,
     plot_command,
     prepare_command,
@@ -28,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     inspect_command.add_to(data_commands)
     plot_command.add_to(commands)
     profile_command.add_to(commands)
+    fetch_command.add_to(commands)
     serve_command.add_to(commands)
     chat_command.add_to(commands)
     return parser
