@@ -8,6 +8,7 @@ from wf import (
     chat_command,
     fetch_command,
     inspect_command,
+    logits_command,
     plot_command,
     prepare_command,
     profile_command,
@@ -32,6 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     fetch_command.add_to(commands)
     serve_command.add_to(commands)
     chat_command.add_to(commands)
+    logits_command.add_to(commands)
     return parser
 
 

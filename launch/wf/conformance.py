@@ -16,3 +16,14 @@ TEXTS = (
     "a\x00b\x01c\x7f\x1b[31m",
     "\n", " ", "  ", "   \n  ", "", "x" * 70, " " * 33 + "y", "9" * 21, "'s", "' s", "ſ's K",
 )  # fmt: skip
+
+
+def as_llama_reads(tokenizer, texts):
+    """The texts without what llama.cpp is known to see otherwise: it does not bring text into NFC,
+    and has a space before every text where Metaspace has one only before texts without."""
+    for text in texts:
+        if type(tokenizer.normalizer).__name__ == "NFC":
+            text = tokenizer.normalizer.normalize_str(text)
+        if type(tokenizer.pre_tokenizer).__name__ == "Metaspace":
+            text = text.lstrip(" ")
+        yield text

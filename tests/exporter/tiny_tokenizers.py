@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from wf.conformance import TEXTS
+from wf.conformance import TEXTS, as_llama_reads
 from wf.llama import Llama
 
 VOCAB = 700
@@ -166,12 +166,9 @@ class HuggingFace:
         return self.tokenizer.encode(text, add_special_tokens=special).ids
 
     def comparable(self, text):
-        """What llama.cpp is known to see otherwise: text not in NFC, Metaspace's first space."""
-        if type(self.tokenizer.normalizer).__name__ == "NFC":
-            return self.tokenizer.normalizer.normalize_str(text)
         if type(self.tokenizer.pre_tokenizer).__name__ == "Metaspace":
-            return text.replace(TOOL, "").lstrip(" ")
-        return text
+            text = text.replace(TOOL, "")
+        return next(as_llama_reads(self.tokenizer, [text]))
 
 
 class SentencePiece:
