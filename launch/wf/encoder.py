@@ -63,6 +63,8 @@ class Encoder:
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool as error:
+            # Before 3.11.5 Python would wait for a pipe that nobody reads any more (gh-94777).
+            self.pool._call_queue._reader.close()
             raise Error(
                 f"one of {self.workers} encoding processes was killed (out of memory?); the same "
                 "command with a smaller --workers continues at the last finished shard"
