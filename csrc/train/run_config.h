@@ -180,7 +180,7 @@ struct RunConfig {
   DeviceKind device = DeviceKind::kAuto;
   ComputeKind compute = ComputeKind::kAuto;
   TernaryProducts precision = TernaryProducts::kInt8;
-  WeightGradient weight_gradient = WeightGradient::kInt8;
+  WeightGradient weight_gradient = WeightGradient::kBf16;
   std::vector<int64_t> bf16_weight_gradient_layers;
   bool deterministic = false;
   int64_t seed = 1;

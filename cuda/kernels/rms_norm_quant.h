@@ -39,9 +39,9 @@ cudaError_t glu_norm_quant(const __nv_bfloat16* gate_up, GluActivation activatio
                            const float* gain, float eps, int8_t* q, float* scale, float* rstd,
                            int rows, int width, cudaStream_t stream);
 
-// The same norms where the quantiser is faded in (lambda < 1) or absent (lambda = 0, as in a model's
-// last norm): out = bf16(y + lambda * (q / s - y)), [rows, width]. width at most 8192; lambda: one
-// value in device memory.
+// The same norms where the quantiser is faded in (lambda < 1) or absent (lambda = 0, as in a
+// model's last norm): out = bf16(y + lambda * (q / s - y)), [rows, width]. width at most 8192;
+// lambda: one value in device memory.
 cudaError_t add_rms_norm_blend(const __nv_bfloat16* x, const __nv_bfloat16* delta,
                                const float* gain, float eps, const float* lambda,
                                __nv_bfloat16* sum, __nv_bfloat16* out, float* rstd, int rows,
