@@ -27,6 +27,10 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
+// Of a mapped file's bytes, gives back the memory of those pages that lie wholly inside. They stay
+// readable: the system reads them again, from its cache where they are still there.
+void release_pages(std::span<const std::byte> mapped);
+
 std::string read_text(const std::filesystem::path& path);
 
 // Writes `path`.partial, flushes it to the disk and renames it: readers see the old file or the new

@@ -1,6 +1,7 @@
 #include "io/hf_folder.h"
 
 #include "base/error.h"
+#include "io/hf_names.h"
 #include "io/json.h"
 
 namespace wf {
@@ -44,6 +45,16 @@ HfFolder::HfFolder(const fs::path& folder) : folder_(folder), config_(read_hf_co
     open_single();
   else
     fail_without_weights(folder);
+  rename_tensors();
+}
+
+void HfFolder::rename_tensors() {
+  for (const auto& [stored, file] : file_of_) {
+    const auto [at, is_new] = place_of_.try_emplace(hf_name(stored), Place{file, stored});
+    if (!is_new)
+      fail("{}: tensors '{}' and '{}' are two spellings of one", folder_.string(),
+           at->second.stored_name, stored);
+  }
 }
 
 void HfFolder::open_single() {
@@ -81,14 +92,19 @@ void HfFolder::open_shards() {
 
 std::vector<std::string> HfFolder::names() const {
   std::vector<std::string> names;
-  for (const auto& [name, file] : file_of_) names.push_back(name);
+  for (const auto& [name, place] : place_of_) names.push_back(name);
   return names;
 }
 
 torch::Tensor HfFolder::tensor(const std::string& name) const {
-  const auto found = file_of_.find(name);
-  if (found == file_of_.end()) fail("{}: has no tensor '{}'", folder_.string(), name);
-  return files_[found->second].tensor(name);
+  const auto found = place_of_.find(name);
+  if (found == place_of_.end()) fail("{}: has no tensor '{}'", folder_.string(), name);
+  return files_[found->second.file].tensor(found->second.stored_name);
+}
+
+void HfFolder::release(const std::string& name) const {
+  const Place& place = place_of_.at(name);
+  files_[place.file].release(place.stored_name);
 }
 
 }  // namespace wf

@@ -22,18 +22,27 @@ class HfFolder {
 
   const std::filesystem::path& path() const { return folder_; }
   const nlohmann::json& config() const { return config_; }
-  std::vector<std::string> names() const;  // sorted, over all shards
-  bool contains(const std::string& name) const { return file_of_.contains(name); }
+  // Sorted, over all shards, and in Hugging Face's spelling whatever the stored one (hf_names.h).
+  std::vector<std::string> names() const;
+  bool contains(const std::string& name) const { return place_of_.contains(name); }
   torch::Tensor tensor(const std::string& name) const;  // a view, as Safetensors::tensor
+  // Gives back the memory of the pages that reading the tensor has mapped; reading maps them anew.
+  void release(const std::string& name) const;
 
  private:
   void open_single();
   void open_shards();
+  void rename_tensors();
 
+  struct Place {
+    std::size_t file;  // in files_
+    std::string stored_name;
+  };
   std::filesystem::path folder_;
   nlohmann::json config_;
   std::vector<Safetensors> files_;
-  std::map<std::string, std::size_t> file_of_;  // tensor -> index in files_
+  std::map<std::string, std::size_t> file_of_;  // stored name -> index in files_
+  std::map<std::string, Place> place_of_;       // Hugging Face's name
 };
 
 // The folder's config.json; works where there are no weights (training from random values).

@@ -174,4 +174,9 @@ torch::Tensor Safetensors::tensor(const std::string& name) const {
       const_cast<std::byte*>(data), entry.shape, [keep = file_](void*) {}, entry.dtype);
 }
 
+void Safetensors::release(const std::string& name) const {
+  const Entry& entry = entries_.at(name);
+  release_pages(file_->bytes().subspan(data_start_ + entry.begin, entry.end - entry.begin));
+}
+
 }  // namespace wf

@@ -27,6 +27,7 @@ class Safetensors {
   // A view on the mapping, which it keeps alive: no copy, not to be written to (the pages are
   // read-only). A tensor that lies unaligned in the file comes as a copy.
   torch::Tensor tensor(const std::string& name) const;
+  void release(const std::string& name) const;  // release_pages of the tensor's bytes
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:

@@ -1,5 +1,6 @@
 #include "model/hf_config.h"
 
+#include "base/error.h"
 #include "model/family.h"
 
 namespace wf {
@@ -40,6 +41,20 @@ TrainedQuant trained_quant(const json& config) {
   const bool quantised =
       config.contains("quantization_config") && !config.at("quantization_config").is_null();
   return {quantised ? 1.0 : 0.0, quantised ? 1.0 : 0.0};
+}
+
+std::optional<bool> trained_ternary(const json& config, const std::string& where) {
+  const auto [weights, activations] = trained_quant(config);
+  if (weights > 0 && weights < 1)
+    fail(
+        "{}: the model was last trained at λ = {} and has no exact ternary form: train on until λ "
+        "is 1, or keep λ at 0",
+        where, weights);
+  if (config.contains(kOwnKey)) return weights == 1;
+  if (weights == 1 || base_model_type(config) == "bitnet") return true;
+  for (const auto& name : config.value("architectures", json::array()))
+    if (name == "BitNetForCausalLM" || name == "BitnetForCausalLM") return true;
+  return std::nullopt;
 }
 
 json hf_config(const DecoderConfig& c, const json& source, Quantization quantization,

@@ -1,6 +1,8 @@
 // DecoderConfig -> the config.json that transformers reads.
 #pragma once
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 
 #include "nn/decoder_config.h"
 
@@ -25,6 +27,10 @@ struct TrainedQuant {
   double weights = 0, activations = 0;
 };
 TrainedQuant trained_quant(const nlohmann::json& config);
+
+// Whether the block matrices were trained as ternary ones: by λ, quantization_config or class.
+// nullopt when the configuration does not say; throws Error naming `where` for 0 < λ < 1.
+std::optional<bool> trained_ternary(const nlohmann::json& config, const std::string& where);
 
 // Whether transformers needs a modelling file beside the weights, because it has no such class.
 bool has_own_class(const nlohmann::json& config);

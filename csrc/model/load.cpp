@@ -79,28 +79,22 @@ Storage storage_of(const nlohmann::json& config, const std::string& where) {
        linear_class);
 }
 
-std::shared_ptr<Decoder> load_decoder(const HfFolder& folder, const LoadOptions& options) {
-  const torch::NoGradGuard no_grad;
-  const std::string where = (folder.path() / "config.json").string();
-  DecoderConfig config = read_decoder_config(folder.config(), where);
-  const Storage storage = storage_of(folder.config(), where);
-  if (options.insert_sub_norms && config.sub_norm)
-    fail("{}: the model has sub-norms already: no insert_subln is needed, go on with training",
-         where);
-  config.sub_norm = config.sub_norm || options.insert_sub_norms;
+DecoderConfig read_decoder_config(const HfFolder& folder) {
+  DecoderConfig config =
+      read_decoder_config(folder.config(), (folder.path() / "config.json").string());
+  config.sub_norm |= folder.contains("model.layers.0.self_attn.attn_sub_norm.weight");
+  return config;
+}
 
-  auto model = std::make_shared<Decoder>(config, options.precision);
+void check_tensor_names(const HfFolder& folder, const DecoderConfig& config,
+                        const std::vector<std::string>& wanted) {
   std::set<std::string> unread;
   for (const auto& name : folder.names()) unread.insert(name);
   std::vector<std::string> missing;
-  for (const auto& parameter : model->trained_parameters()) {
-    if (!unread.erase(parameter.name)) {
-      if (!(options.insert_sub_norms && parameter.name.ends_with("_sub_norm.weight")))
-        missing.push_back(parameter.name);
-      continue;
-    }
-    if (storage != Storage::kLatent) unread.erase(scale_name(parameter.name));
-    copy_parameter(folder, parameter, storage);
+  for (const auto& name : wanted) {
+    if (!unread.erase(name)) missing.push_back(name);
+    if (folder.contains(name) && folder.tensor(name).scalar_type() == torch::kUInt8)
+      unread.erase(scale_name(name));
   }
   if (!missing.empty())
     fail("{}: the folder lacks tensors that its config.json asks for: {}", folder.path().string(),
@@ -114,6 +108,26 @@ std::shared_ptr<Decoder> load_decoder(const HfFolder& folder, const LoadOptions&
   if (!unread.empty())
     fail("{}: the folder holds tensors that the model has no place for: {}", folder.path().string(),
          first_few({unread.begin(), unread.end()}));
+}
+
+std::shared_ptr<Decoder> load_decoder(const HfFolder& folder, const LoadOptions& options) {
+  const torch::NoGradGuard no_grad;
+  const std::string where = (folder.path() / "config.json").string();
+  DecoderConfig config = read_decoder_config(folder);
+  const Storage storage = storage_of(folder.config(), where);
+  if (options.insert_sub_norms && config.sub_norm)
+    fail("{}: the model has sub-norms already: no insert_subln is needed, go on with training",
+         where);
+  config.sub_norm = config.sub_norm || options.insert_sub_norms;
+
+  auto model = std::make_shared<Decoder>(config, options.precision);
+  std::vector<std::string> wanted;
+  for (const auto& parameter : model->trained_parameters())
+    if (!options.insert_sub_norms || !parameter.name.ends_with("_sub_norm.weight"))
+      wanted.push_back(parameter.name);
+  check_tensor_names(folder, config, wanted);
+  for (const auto& parameter : model->trained_parameters())
+    if (folder.contains(parameter.name)) copy_parameter(folder, parameter, storage);
   return model;
 }
 

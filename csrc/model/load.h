@@ -15,6 +15,15 @@ enum class Storage {
 };
 Storage storage_of(const nlohmann::json& config, const std::string& where);
 
+// The folder's shape: its config.json, and sub-norms where there are tensors for them (folders of
+// 1bitLLM and of this project's predecessor say model_type llama).
+DecoderConfig read_decoder_config(const HfFolder& folder);
+
+// Throws Error naming tensors of `wanted` that the folder lacks, or tensors in it that are neither
+// wanted nor implied by them (scales of packed codes, a head that is tied).
+void check_tensor_names(const HfFolder& folder, const DecoderConfig& config,
+                        const std::vector<std::string>& wanted);
+
 struct LoadOptions {
   Precision precision;
   // Build the model with SubLN although the folder has none; their gains stay at one (stage 1).

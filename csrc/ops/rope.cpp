@@ -34,6 +34,8 @@ struct Rope : torch::autograd::Function<Rope> {
   }
 };
 
+}  // namespace
+
 double scaled_frequency(double frequency, const RopeScaling& s) {
   if (s.kind == RopeScaling::Kind::kLinear) return frequency / s.factor;
   const double wavelength = 2 * std::numbers::pi / frequency;
@@ -45,8 +47,6 @@ double scaled_frequency(double frequency, const RopeScaling& s) {
                         (s.high_freq_factor - s.low_freq_factor);
   return (1 - smooth) * frequency / s.factor + smooth * frequency;
 }
-
-}  // namespace
 
 RopeTable make_rope_table(int64_t positions, int64_t head_dim, double theta,
                           const std::optional<RopeScaling>& scaling, torch::TensorOptions options) {

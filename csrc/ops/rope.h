@@ -17,6 +17,9 @@ struct RopeScaling {
   double original_context = 8192;                    // kLlama3
 };
 
+// The frequency of a pair after scaling, from the one before: θ^(−2i/head_dim).
+double scaled_frequency(double frequency, const RopeScaling& scaling);
+
 // Rotations by every position: cos and sin, fp32 (or fp64) [positions, head_dim/2].
 struct RopeTable {
   torch::Tensor cos, sin;

@@ -11,9 +11,18 @@ namespace wf::ops {
 
 using torch::Tensor;
 
+Tensor abs_sum(const Tensor& part) { return part.detach().abs().sum(torch::kDouble); }
+
+Tensor absmean_of(const Tensor& abs_sum, int64_t numel, torch::ScalarType dtype) {
+  return (abs_sum / double(numel)).to(dtype).clamp_min(1e-5);
+}
+
 Tensor absmean(const Tensor& weight) {
-  const Tensor sum = weight.detach().abs().sum(torch::kDouble);
-  return (sum / double(weight.numel())).to(weight.scalar_type()).clamp_min(1e-5);
+  return absmean_of(abs_sum(weight), weight.numel(), weight.scalar_type());
+}
+
+Tensor codes_of(const Tensor& part, const Tensor& scale) {
+  return (part * scale.reciprocal()).round_().clamp_(-1, 1);
 }
 
 Ternary ternarize(const Tensor& weight) {
@@ -24,7 +33,7 @@ Ternary ternarize(const Tensor& weight) {
         c10::toString(weight.scalar_type()));
   const torch::NoGradGuard no_grad;
   const Tensor scale = absmean(weight);
-  return {(weight * scale.reciprocal()).round_().clamp_(-1, 1), scale};
+  return {codes_of(weight, scale), scale};
 }
 
 void master_from_codes_(Tensor codes, const Tensor& scale) {

@@ -16,6 +16,11 @@ torch::Tensor absmean(const torch::Tensor& weight);
 // T = clamp(rint_even(W · (1/Δ)), −1, +1), with the fp32 reciprocal of Δ.
 Ternary ternarize(const torch::Tensor& weight);
 
+// The same piece by piece: Σ|W| of a part in fp64, Δ from the parts' sum, a part's codes from Δ.
+torch::Tensor abs_sum(const torch::Tensor& part);
+torch::Tensor absmean_of(const torch::Tensor& abs_sum, int64_t numel, torch::ScalarType dtype);
+torch::Tensor codes_of(const torch::Tensor& part, const torch::Tensor& scale);
+
 // Turns codes, in place, into a weight whose absmean returns exactly these codes and this scale:
 // W = T·Δ/p, p the share of non-zeros, within an ulp (T·Δ itself would come back with 0.69 Δ).
 // codes fp32, contiguous; scale 0-dim. Takes a few MB besides.
