@@ -1,0 +1,54 @@
+// What a GGUF file of a model folder will hold, decided in full before anything is written.
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "exporter/gguf_graph.h"
+#include "exporter/gguf_tensors.h"
+#include "exporter/kernel_config.h"
+#include "exporter/ternary_source.h"
+#include "io/gguf.h"
+
+namespace wf {
+
+struct GgufOptions {
+  Engine engine = Engine::kLlamaCpp;
+  GgufType outtype = GgufType::kTQ1_0;               // of the block matrices
+  std::optional<GgufType> embedding = std::nullopt;  // and head; unset: F32, F16 or BF16
+  std::string arch = {};                             // empty: follows from the model
+  std::optional<bool> ternary = std::nullopt;        // the block matrices; unset: config.json says
+  std::filesystem::path kernel_config = {};          // for TL1 and TL2; empty: tiles are chosen
+};
+
+// Called with the share that is done, between steps of at most a few tenths of a second. What it
+// throws ends the work, and nothing is left behind.
+using ShowProgress = std::function<void(const char* doing, double share)>;
+
+struct PlannedTensor {
+  enum class Content { kCodes, kScale, kFloats, kRopeFactors };
+  GgufTensor info;
+  Content content;
+  ModelTensor from;
+  std::shared_ptr<TernarySource> matrix;  // kCodes, kScale
+  float stored_scale = 1;                 // kCodes: what the type itself multiplies codes with
+  int64_t interleaved_head_dim = 0;       // rows reordered within heads of this size; 0: kept
+};
+
+struct GgufPlan {
+  DecoderConfig config;
+  const GgufGraph* graph;
+  GgufMetadata metadata;
+  std::vector<PlannedTensor> tensors;
+  KernelConfig kernels;
+  std::vector<std::string> notices;  // what a person should know, a sentence each
+};
+
+// Measures the scales of all matrices. Throws Error, with the ways out, for what no file of this
+// engine and type can hold.
+GgufPlan plan_gguf(const HfFolder& folder, const GgufOptions& options,
+                   const ShowProgress& progress);
+
+}  // namespace wf
