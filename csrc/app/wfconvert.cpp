@@ -1,0 +1,171 @@
+// wfconvert CHECKPOINT -o model.gguf: a model folder as a GGUF file; and back, and what is in one.
+#include <signal.h>
+#include <torch/torch.h>
+
+#include <CLI/CLI.hpp>
+#include <cctype>
+#include <chrono>
+#include <iostream>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "exporter/gguf_export.h"
+#include "exporter/gguf_import.h"
+#include "exporter/gguf_inspect.h"
+#include "exporter/gguf_validate.h"
+#include "train/run_folder.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kDone = 0, kFailed = 1, kUsage = 2, kInterrupted = 128;
+
+struct Options {
+  fs::path input, output, companions;
+  std::string outtype = "tq1_0", embedding, engine = "llama.cpp", weights = "auto";
+  bool inspect = false, validate = false, validate_only = false, no_sync = false;
+  wf::GgufOptions gguf;
+};
+
+volatile sig_atomic_t caught_signal = 0;
+struct Interrupted {};
+
+void install_signals() {
+  struct sigaction action{};
+  action.sa_handler = [](int signal) { caught_signal = signal; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one ends the process at once
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+void show_progress(const char* doing, double share) {
+  if (caught_signal) throw Interrupted{};
+  constexpr int kWidth = 40;
+  const int filled = static_cast<int>(share * kWidth);
+  wf::log::live(fmt::format("{:<10} [{}{}] {:3.0f} %", doing, std::string(filled, '#'),
+                            std::string(kWidth - filled, '.'), 100 * share));
+}
+
+wf::GgufType type_named(const std::string& name) { return wf::find_gguf_type(name)->type; }
+
+int parse(int argc, char** argv, Options& out) {
+  CLI::App app(
+      "Writes a model folder as a GGUF file whose codes are exactly the trained ones; a GGUF file "
+      "as a model folder; or what is in a GGUF file.",
+      "wfconvert");
+  app.add_option("input", out.input,
+                 "a run or checkpoint of wftrain, a Hugging Face folder, or a .gguf file")
+      ->required();
+  app.add_option("-o,--output", out.output, "the .gguf file, or the folder, to write");
+  app.add_flag("--inspect", out.inspect, "print metadata, tensors, shares of zeros and scales");
+  app.add_option("--outtype", out.outtype, "type of the block matrices")
+      ->check(CLI::IsMember(
+          {"tq1_0", "tq2_0", "q2_0", "i2_s", "tl1", "tl2", "q8_0", "f16", "bf16", "f32"}))
+      ->capture_default_str();
+  app.add_option("--embedding-type", out.embedding,
+                 "type of embedding and head (default: the outtype if it is f16, bf16 or f32, else "
+                 "f16)")
+      ->check(CLI::IsMember({"q6_k", "q8_0", "f16", "bf16", "f32"}));
+  app.add_option("--engine", out.engine, "what has to load the file")
+      ->check(CLI::IsMember({"llama.cpp", "microsoft-2024", "microsoft-2026"}))
+      ->capture_default_str();
+  app.add_option("--arch", out.gguf.arch, "general.architecture, instead of the model's own");
+  app.add_option("--weights", out.weights,
+                 "what the block matrices are: ternary (ternarised if they are latent), "
+                 "full-precision (written as they are), or what config.json says")
+      ->check(CLI::IsMember({"auto", "ternary", "full-precision"}))
+      ->capture_default_str();
+  app.add_option("--kernel-config", out.gguf.kernel_config,
+                 "tiles of TL1 and TL2 (default: chosen, and written beside the file)");
+  app.add_flag("--validate", out.validate,
+               "read the file again and compare it with the folder; exit code 1 if it differs");
+  app.add_flag("--validate-only", out.validate_only, "the same for a file that is there already");
+  app.add_option("--companions", out.companions,
+                 "of the reverse: a folder to copy the tokenizer from");
+  app.add_flag("--no-sync", out.no_sync, "do not wait until the file is on the disk");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kDone : kUsage;
+  }
+  if (!out.inspect && out.output.empty()) {
+    std::cerr << "wfconvert: -o is missing; see wfconvert --help\n";
+    return kUsage;
+  }
+  out.gguf.outtype = type_named(out.outtype);
+  if (!out.embedding.empty()) out.gguf.embedding = type_named(out.embedding);
+  for (const auto& [name, engine] : wf::config::names<wf::Engine>)
+    if (name == out.engine) out.gguf.engine = engine;
+  if (out.weights != "auto") out.gguf.ternary = out.weights == "ternary";
+  return -1;
+}
+
+// What --validate prints. The comparison of logits with llama.cpp's belongs at its end.
+bool validate(const Options& options, const wf::GgufPlan& plan) {
+  const auto findings = wf::validate_gguf(options.output, plan, show_progress);
+  wf::log::live("");
+  return wf::print_findings(findings, std::cout);
+}
+
+int convert(const Options& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  const wf::HfFolder folder(wf::find_model_folder(options.input));
+  const wf::GgufPlan plan = wf::plan_gguf(folder, options.gguf, show_progress);
+  for (const auto& notice : plan.notices) wf::log::line(notice);
+  if (!options.validate_only) {
+    wf::write_gguf(plan, folder, options.output, !options.no_sync, show_progress);
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    wf::log::say("{}: architecture {}, {} tensors, {:.1f} MB, written in {:.2f} s",
+                 options.output.string(), plan.graph->arch, plan.tensors.size(),
+                 double(fs::file_size(options.output)) / 1e6, seconds.count());
+    const bool tiled =
+        plan.tensors.end() !=
+        std::find_if(plan.tensors.begin(), plan.tensors.end(), [](const auto& t) {
+          return t.info.type == wf::GgufType::kTL1 || t.info.type == wf::GgufType::kTL2;
+        });
+    if (tiled)
+      wf::log::say("{}: the tiles, for building the runtime",
+                   (options.output.parent_path() / wf::kKernelConfigName).string());
+  }
+  if (!options.validate && !options.validate_only) return kDone;
+  return validate(options, plan) ? kDone : kFailed;
+}
+
+int run(const Options& options) {
+  if (options.inspect) {
+    wf::inspect_gguf(options.input, std::cout);
+    return kDone;
+  }
+  if (options.input.string().find("://") != std::string::npos)
+    wf::fail("{}: fetch it first (wf fetch {} -o FOLDER), then convert the folder",
+             options.input.string(), options.input.string());
+  install_signals();
+  if (!fs::is_regular_file(options.input)) return convert(options);
+  wf::import_gguf(options.input, options.output, options.companions, show_progress);
+  wf::log::say("{}: written from {}", options.output.string(), options.input.string());
+  return kDone;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto fail = [](const std::string& text) {
+    wf::log::line("wfconvert: " + text);
+    return kFailed;
+  };
+  try {
+    Options options;
+    const int code = parse(argc, argv, options);
+    return code >= 0 ? code : run(options);
+  } catch (const Interrupted&) {
+    wf::log::line("wfconvert: interrupted; nothing was written");
+    return kInterrupted + caught_signal;
+  } catch (const wf::Error& error) {
+    return fail(error.what());
+  } catch (const c10::Error& error) {
+    return fail(fmt::format("internal error: {}", error.what_without_backtrace()));
+  } catch (const std::exception& error) {
+    return fail(fmt::format("internal error: {}", error.what()));
+  }
+}
