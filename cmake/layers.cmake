@@ -2,6 +2,9 @@ add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wall> $<$<COMPILE_LANGUAGE:CXX>:-
                     $<$<COMPILE_LANGUAGE:CXX>:-Wno-unused-parameter>
                     # GCC 12 sees uninitialised members in aggregates that have initialisers.
                     $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized>
+                    # GCC 13 sees an overrun in the std::vector<bool> of Torch's autograd::Function.
+                    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<VERSION_GREATER_EQUAL:$<CXX_COMPILER_VERSION>,13>>:-Wno-array-bounds>
+                    $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<VERSION_GREATER_EQUAL:$<CXX_COMPILER_VERSION>,13>>:-Wno-stringop-overflow>
                     # No contraction into FMA: the ternary formulas are specified operation by operation.
                     $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off>
                     # Lets ccache see through a precompiled header.
