@@ -20,7 +20,6 @@ LIMITS = {
     "gemm_s8_config": 0,
     "qkv_rope": 128,
     "quantize_gradient": 128,
-    "requantize_transposed": 64,
     "rms_norm_backward": 128,
     "rms_norm_quant": 128,
     "ternarize": 64,

@@ -1,7 +1,6 @@
 // Gate activations of the feed-forward, their values and derivatives.
 #pragma once
 
-#include "device/bf16.cuh"
 #include "device/row_reduce.cuh"
 
 namespace wf::kernels {
@@ -30,15 +29,5 @@ struct Relu2 {
   }
   __device__ static float derivative(float gate) { return 2.0f * max_or_nan(gate, 0.0f); }
 };
-
-// h = activation(gate) * up of eight elements.
-template <class Activation>
-__device__ __forceinline__ void gated(uint4 gate, uint4 up, float (&h)[8]) {
-  float factor[8];
-  unpack_bf16(gate, h);
-  unpack_bf16(up, factor);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) h[i] = __fmul_rn(Activation::value(h[i]), factor[i]);
-}
 
 }  // namespace wf::kernels

@@ -18,11 +18,6 @@ __device__ __forceinline__ uint32_t round_to_code(float t) {
   return __float_as_uint(__fadd_rn(t, 12582912.0f));
 }
 
-// The same as a number.
-__device__ __forceinline__ float nearest(float t) {
-  return __fadd_rn(__fadd_rn(t, 12582912.0f), -12582912.0f);
-}
-
 // |x * s| <= 127 up to rounding, so no clamp is needed.
 __device__ __forceinline__ uint32_t quantize(float x, float s) {
   return round_to_code(__fmul_rn(x, s));
@@ -53,11 +48,6 @@ __device__ __forceinline__ void unpack_codes(uint2 codes, float (&x)[8]) {
 __device__ __forceinline__ float divide(float code, float s, float inverse) {
   const float quotient = __fmul_rn(code, inverse);
   return fmaf(fmaf(-quotient, s, code), inverse, quotient);
-}
-
-// x + share * (quantised - x), each operation rounded.
-__device__ __forceinline__ float blend(float x, float quantised, float share) {
-  return __fadd_rn(x, __fmul_rn(share, __fadd_rn(quantised, -x)));
 }
 
 }  // namespace wf::kernels

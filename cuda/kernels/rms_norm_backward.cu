@@ -67,7 +67,11 @@ struct Glu {
     return {load_vector(at), load_vector(at + width)};
   }
   __device__ void expand(const Raw& raw, float (&h)[8]) const {
-    gated<Activation>(raw.first, raw.second, h);
+    float up[8];
+    unpack_bf16(raw.first, h);
+    unpack_bf16(raw.second, up);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) h[i] = __fmul_rn(Activation::value(h[i]), up[i]);
   }
   __device__ void gradients(const Raw& raw, float (&dh)[8], uint4 (&written)[kOutputs]) const {
     float gate[8], up[8];

@@ -64,7 +64,11 @@ struct Glu {
     return {load_vector(at), load_vector(at + width)};
   }
   __device__ void expand(const Raw& raw, size_t, int, bool, float (&h)[8]) const {
-    gated<Activation>(raw.gate, raw.up, h);
+    float up[8];
+    unpack_bf16(raw.gate, h);
+    unpack_bf16(raw.up, up);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) h[i] = __fmul_rn(Activation::value(h[i]), up[i]);
   }
 };
 

@@ -57,38 +57,9 @@ __global__ void __launch_bounds__(kBlockSumThreads)
   }
 }
 
-// Before rounding; |result| <= 1.
-__device__ __forceinline__ float clamped(float w, float inverse) {
-  return fminf(fmaxf(__fmul_rn(w, inverse), -1.0f), 1.0f);
-}
-
 // -1, 0 or 1 in the low byte, as round_to_code() leaves it.
 __device__ __forceinline__ uint32_t ternary_code(float w, float inverse) {
-  return round_to_code(clamped(w, inverse));
-}
-
-// One block per chunk.
-__global__ void __launch_bounds__(kBlockSumThreads)
-    blend_ternary_kernel(const TernaryMatrix* __restrict__ matrices, int count,
-                         const float* __restrict__ lambda) {
-  constexpr int kVectors = kSumChunk / 8 / kBlockSumThreads;
-  const int chunk = blockIdx.x;
-  const TernaryMatrix& m =
-      matrices[last_starting_at(count, chunk, [&](int i) { return matrices[i].first_chunk; })];
-  const int first = (chunk - m.first_chunk) * kSumChunk + threadIdx.x * 8;
-  const float delta = *m.delta, inverse = __fdiv_rn(1.0f, delta), share = *lambda;
-#pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    const int at = first + v * kBlockSumThreads * 8;
-    if (at >= m.rows * m.columns) break;
-    float w[8];
-    load_eight(m.weight + at, w);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      w[i] = blend(w[i], __fmul_rn(nearest(clamped(w[i], inverse)), delta), share);
-    }
-    store_vector(m.blended + at, pack_bf16(w));
-  }
+  return round_to_code(fminf(fmaxf(__fmul_rn(w, inverse), -1.0f), 1.0f));
 }
 
 // Four codes as bits 2j of a byte, each plus one.
@@ -185,14 +156,6 @@ cudaError_t ternarize(const TernaryMatrix* matrices, int count, TernarizePlan pl
   if (count < 1 || plan.tiles < count) return cudaErrorInvalidValue;
   delta_kernel<<<count, kBlockSumThreads, 0, stream>>>(matrices, absolute_sums);
   ternarize_kernel<<<plan.tiles, kTileThreads, 0, stream>>>(matrices, count);
-  return cudaGetLastError();
-}
-
-cudaError_t blend_ternary(const TernaryMatrix* matrices, int count, TernarizePlan plan,
-                          const double* absolute_sums, const float* lambda, cudaStream_t stream) {
-  if (count < 1 || plan.chunks < count) return cudaErrorInvalidValue;
-  delta_kernel<<<count, kBlockSumThreads, 0, stream>>>(matrices, absolute_sums);
-  blend_ternary_kernel<<<plan.chunks, kBlockSumThreads, 0, stream>>>(matrices, count, lambda);
   return cudaGetLastError();
 }
 

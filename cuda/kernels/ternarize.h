@@ -6,7 +6,6 @@
 // and, for int8 data in general, the transpose.
 #pragma once
 
-#include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 #include <stdint.h>
 
@@ -24,8 +23,7 @@ struct TernaryMatrix {
   // Elements from one row of codes_transposed to the next: at least rows, a multiple of 16. Larger
   // where several matrices' transposes stand side by side, as those of a fused projection do.
   int transposed_pitch;
-  int first_tile, first_chunk;       // filled by plan_ternarize
-  __nv_bfloat16* blended = nullptr;  // [rows, columns], for blend_ternary() only
+  int first_tile, first_chunk;  // filled by plan_ternarize
 };
 
 constexpr int kSumChunk = 4096;  // consecutive elements of a matrix whose |w| are summed together
@@ -44,15 +42,6 @@ cudaError_t sum_weights(const TernaryMatrix* matrices, int count, TernarizePlan 
                         double* absolute_sums, cudaStream_t stream);
 cudaError_t ternarize(const TernaryMatrix* matrices, int count, TernarizePlan plan,
                       const double* absolute_sums, cudaStream_t stream);
-
-// For a quantiser that is switched on gradually: reads what ternarize() reads, writes each matrix's
-// delta and
-//
-//   blended = bf16(w + lambda * (code * delta - w))      fp32, each operation rounded
-//
-// and neither codes nor packed. lambda: one value in device memory.
-cudaError_t blend_ternary(const TernaryMatrix* matrices, int count, TernarizePlan plan,
-                          const double* absolute_sums, const float* lambda, cudaStream_t stream);
 
 // out [columns, rows] = in [rows, columns]^T; multiples of 16.
 cudaError_t transpose_s8(const int8_t* in, int8_t* out, int rows, int columns, cudaStream_t stream);

@@ -91,52 +91,6 @@ TEST_F(Ternarize, ManyMatricesHaveExactScalesAndCodes) {
   }
 }
 
-TEST_F(Ternarize, BlendsWeightsWithTheirTernaryValues) {
-  for (float lambda : {0.0f, 0.3f, 1.0f}) {
-    SCOPED_TRACE("lambda " + std::to_string(lambda));
-    std::vector<std::vector<float>> weights;
-    std::vector<std::unique_ptr<DeviceArray<float>>> device_weights, deltas;
-    std::vector<std::unique_ptr<DeviceArray<uint16_t>>> blended;
-    std::vector<TernaryMatrix> list;
-    for (auto [rows, columns] : {std::pair{576, 192}, {16, 16}, {80, 208}}) {
-      auto& weight = weights.emplace_back(static_cast<size_t>(rows) * columns);
-      for (auto& w : weight) w = 0.05f * normal();
-      device_weights.push_back(std::make_unique<DeviceArray<float>>(weight));
-      deltas.push_back(std::make_unique<DeviceArray<float>>(1));
-      blended.push_back(std::make_unique<DeviceArray<uint16_t>>(weight.size()));
-      TernaryMatrix m = {};
-      m.weight = device_weights.back()->get();
-      m.delta = deltas.back()->get();
-      m.blended = as_bf16(*blended.back());
-      m.rows = rows, m.columns = columns;
-      list.push_back(m);
-    }
-    const TernarizePlan plan = plan_ternarize(list.data(), 3);
-    ASSERT_GT(plan.chunks, 0);
-    const DeviceArray<TernaryMatrix> device_list(list);
-    const DeviceArray<double> sums(plan.chunks);
-    const DeviceArray<float> device_lambda(std::vector<float>{lambda});
-    check(sum_weights(device_list.get(), 3, plan, sums.get(), nullptr));
-    check(blend_ternary(device_list.get(), 3, plan, sums.get(), device_lambda.get(), nullptr));
-    finish();
-    for (int i = 0; i < 3; ++i) {
-      double sum = 0;
-      for (float w : weights[i]) sum += std::abs(static_cast<double>(w));
-      const float delta = static_cast<float>(sum / weights[i].size());
-      ASSERT_EQ(deltas[i]->read()[0], delta);
-      const float inverse = 1.0f / delta;
-      const auto got = blended[i]->read();
-      for (size_t j = 0; j < got.size(); ++j) {
-        const float w = weights[i][j], t = w * inverse;
-        const float code = std::min(1.0f, std::max(-1.0f, std::nearbyint(t)));
-        const float away = code * delta - w;
-        const float step = lambda * away;
-        ASSERT_EQ(got[j], bf16_bits(w + step)) << "matrix " << i << " element " << j;
-      }
-    }
-  }
-}
-
 TEST_F(Ternarize, RefusesShapesOffTheGrid) {
   TernaryMatrix matrix = {};
   matrix.rows = 24;

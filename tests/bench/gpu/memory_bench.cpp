@@ -9,7 +9,6 @@
 #include "kernels/dequantize_rows.h"
 #include "kernels/qkv_rope.h"
 #include "kernels/quantize_gradient.h"
-#include "kernels/requantize_transposed.h"
 #include "kernels/rms_norm_backward.h"
 #include "kernels/rms_norm_quant.h"
 #include "kernels/ternarize.h"
@@ -257,10 +256,6 @@ int main() {
                                   reinterpret_cast<int8_t*>(p + 6 * n), scale, rstd, rows, width,
                                   0);
       });
-      bench.row("add_rms_norm_blend", shape(rows, width), 8 * n, 8 * n, [=](char* p) {
-        return add_rms_norm_blend(bf16(p), bf16(p + 2 * n), gain, 1e-6f, gain, bf16(p + 4 * n),
-                                  bf16(p + 6 * n), rstd, rows, width, 0);
-      });
       bench.row("rms_norm_quant", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
         return rms_norm_quant(bf16(p), gain, 1e-6f, reinterpret_cast<int8_t*>(p + 2 * n), scale,
                               rstd, rows, width, 0);
@@ -314,10 +309,6 @@ int main() {
     }
     for (size_t width : {576, 1536, 2560}) {
       const size_t n = rows * width;
-      bench.row("requantize_transposed", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
-        return requantize_transposed(bf16(p), rstd, gain, gain,
-                                     reinterpret_cast<int8_t*>(p + 2 * n), rows, width, 0);
-      });
       bench.row("dequantize_rows", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
         return dequantize_rows(reinterpret_cast<int8_t*>(p), gain, bf16(p + n), rows, width, 0);
       });
@@ -329,12 +320,6 @@ int main() {
     for (size_t width : {1536, 3072, 6912}) {
       const size_t n = rows * width;
       const auto activation = width == 6912 ? GluActivation::kRelu2 : GluActivation::kSilu;
-      bench.row(
-          width == 6912 ? "glu_requantize_transposed relu2" : "glu_requantize_transposed silu",
-          shape(rows, width), 5 * n, 5 * n, [=](char* p) {
-            return glu_requantize_transposed(bf16(p), activation, rstd, gain, gain,
-                                             reinterpret_cast<int8_t*>(p + 4 * n), rows, width, 0);
-          });
       bench.row(width == 6912 ? "glu_norm_quant relu2" : "glu_norm_quant silu", shape(rows, width),
                 5 * n, 5 * n, [=](char* p) {
                   return glu_norm_quant(bf16(p), activation, gain, 1e-6f,
