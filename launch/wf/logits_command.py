@@ -22,7 +22,9 @@ def add_to(commands) -> None:
         "tokenizers apart",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate the first N tokens only")
-    parser.add_argument("--greedy", type=int, default=0, metavar="N", help="also continue by N tokens")
+    parser.add_argument(
+        "--greedy", type=int, default=0, metavar="N", help="also continue by N tokens"
+    )
     parser.add_argument(
         "-o",
         "--out",
@@ -39,7 +41,9 @@ def run(options) -> None:
     with Llama(options.file) as llama:
         if options.tokenizer:
             check_tokenizer(llama, options.tokenizer)
-        tokens = parse(options.tokens) if options.tokens else llama.tokenize(options.text)
+        tokens = (
+            parse(options.tokens) if options.tokens is not None else llama.tokenize(options.text)
+        )
         tokens = tokens[: options.limit]
         if not tokens:
             raise Error("no tokens to evaluate; give a text that is not empty")

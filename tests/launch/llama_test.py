@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from gguf_model import reference_logits, write_bitnet
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 from wf.error import Error
 from wf.llama import Llama, dequantize
 
@@ -62,3 +64,38 @@ def test_refusals_carry_the_engines_reason(model, tmp_path):
         Llama(broken)
     with Llama(path) as llama, pytest.raises(Error, match="token 258 is outside"):
         llama.logits([258])
+
+
+def test_the_command_writes_what_it_prints(model, tmp_path, wf):
+    path, weights = model
+    out = tmp_path / "out.safetensors"
+    ids = ",".join(map(str, TOKENS))
+    said = wf("logits", path, "--tokens", ids, "--limit", 6, "--greedy", 3, "-o", out).stdout
+    written = load_file(out)
+    assert written["tokens"].tolist() == TOKENS[:6]
+    expected = reference_logits(weights, TOKENS[:6])
+    assert np.allclose(written["logits"], expected, atol=1e-3)
+    assert f"greedy {' '.join(map(str, written['greedy']))}" in said
+    assert written["greedy"][0] == expected[-1].argmax()
+
+
+def test_the_command_compares_tokenizers(model, tmp_path, wf):
+    path, _ = model
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: i for i, token in enumerate(["<|end|>", *alphabet, "th"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("t", "h")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    wf("logits", path, "--text", "the", "--tokenizer", tmp_path)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    error = wf("logits", path, "--text", "the", "--tokenizer", tmp_path, expect=1).stderr
+    assert "'The quick brown fox jumps over the lazy dog.' is [" in error
+
+
+def test_wrong_input_of_the_command_is_one_sentence(model, wf):
+    path, _ = model
+    assert "expected numbers" in wf("logits", path, "--tokens", "a,b", expect=1).stderr
+    assert "token 999 is outside" in wf("logits", path, "--tokens", "999", expect=1).stderr
+    assert "no tokens to evaluate" in wf("logits", path, "--text", "", expect=1).stderr
+    wf("logits", path, expect=2)
