@@ -9,9 +9,11 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "exporter/gguf_export.h"
 #include "exporter/gguf_import.h"
 #include "exporter/gguf_inspect.h"
+#include "exporter/gguf_logits.h"
 #include "exporter/gguf_validate.h"
 #include "train/run_folder.h"
 
@@ -54,8 +56,10 @@ int parse(int argc, char** argv, Options& out) {
       "Writes a model folder as a GGUF file whose codes are exactly the trained ones; a GGUF file "
       "as a model folder; or what is in a GGUF file.",
       "wfconvert");
-  app.add_option("input", out.input,
-                 "a run or checkpoint of wftrain, a Hugging Face folder, or a .gguf file")
+  app.add_option(
+         "input", out.input,
+         "a run or checkpoint of wftrain, a Hugging Face folder, one at gs://, hf:// or s3:// "
+         "(see wf fetch), or a .gguf file")
       ->required();
   app.add_option("-o,--output", out.output, "the .gguf file, or the folder, to write");
   app.add_flag("--inspect", out.inspect, "print metadata, tensors, shares of zeros and scales");
@@ -101,16 +105,28 @@ int parse(int argc, char** argv, Options& out) {
   return -1;
 }
 
-// What --validate prints. The comparison of logits with llama.cpp's belongs at its end.
-bool validate(const Options& options, const wf::GgufPlan& plan) {
+// What --validate prints.
+bool validate(const Options& options, const wf::HfFolder& folder, const wf::GgufPlan& plan) {
   const auto findings = wf::validate_gguf(options.output, plan, show_progress);
   wf::log::live("");
-  return wf::print_findings(findings, std::cout);
+  const bool intact = wf::print_findings(findings, std::cout);
+  return wf::print_findings(wf::validate_logits(options.output, folder, plan), std::cout) && intact;
+}
+
+// The folder itself, or where `wf fetch` has put what lies at gs://, hf:// or s3://: beside the
+// output, so that converting again to another type downloads nothing.
+fs::path local_folder(const Options& options) {
+  const std::string input = options.input.string();
+  if (input.find("://") == std::string::npos) return wf::find_model_folder(options.input);
+  fs::path folder = options.output;
+  folder.replace_extension(".source");
+  wf::run_program({wf::wf_command(), "fetch", input, folder.string()}, /*show_errors=*/true);
+  return folder;
 }
 
 int convert(const Options& options) {
+  const wf::HfFolder folder(local_folder(options));
   const auto begin = std::chrono::steady_clock::now();
-  const wf::HfFolder folder(wf::find_model_folder(options.input));
   const wf::GgufPlan plan = wf::plan_gguf(folder, options.gguf, show_progress);
   for (const auto& notice : plan.notices) wf::log::line(notice);
   if (!options.validate_only) {
@@ -129,7 +145,7 @@ int convert(const Options& options) {
                    (options.output.parent_path() / wf::kKernelConfigName).string());
   }
   if (!options.validate && !options.validate_only) return kDone;
-  return validate(options, plan) ? kDone : kFailed;
+  return validate(options, folder, plan) ? kDone : kFailed;
 }
 
 int run(const Options& options) {
@@ -137,9 +153,6 @@ int run(const Options& options) {
     wf::inspect_gguf(options.input, std::cout);
     return kDone;
   }
-  if (options.input.string().find("://") != std::string::npos)
-    wf::fail("{}: fetch it first (wf fetch {} -o FOLDER), then convert the folder",
-             options.input.string(), options.input.string());
   install_signals();
   if (!fs::is_regular_file(options.input)) return convert(options);
   wf::import_gguf(options.input, options.output, options.companions, show_progress);

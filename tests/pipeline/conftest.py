@@ -34,7 +34,7 @@ MODEL = dict(
 def find_programs() -> Path:
     """The build folder: WF_PROGRAMS, or the newest one under build/."""
     if "WF_PROGRAMS" in os.environ:
-        return Path(os.environ["WF_PROGRAMS"])
+        return Path(os.environ["WF_PROGRAMS"]).resolve()
     found = sorted(ROOT.glob("build/*/wftrain"), key=lambda path: path.stat().st_mtime)
     if not found:
         pytest.skip("wftrain is not built")

@@ -1,0 +1,145 @@
+"""`wfconvert --validate`: logits of the real llama.cpp pass for every type and fail for every way
+in which GGUF files of ternary models are known to be wrong."""
+
+import json
+import re
+import subprocess
+
+import gguf
+import numpy as np
+import pytest
+from conftest import MODEL, find_programs
+from safetensors.numpy import load_file, save_file
+
+SHAPE = MODEL | dict(hidden_size=256, intermediate_size=512, head_dim=64, num_hidden_layers=4)
+ONLINE = dict(quant_method="bitnet", linear_class="autobitlinear", quantization_mode="online")
+LINEAR = re.compile(r"blk\.\d+\.(attn_[qkv]|attn_output|ffn_(gate|up|down))\.weight")
+
+
+def make_model(folder, sub_norm, embedding_std):
+    """Random ternary masters; the embedding's size decides how flat the logits are."""
+    random = np.random.default_rng(5)
+    d, f = SHAPE["hidden_size"], SHAPE["intermediate_size"]
+    kv = SHAPE["num_key_value_heads"] * SHAPE["head_dim"]
+
+    def matrix(rows, columns, std=0.12):
+        return random.normal(0, std, (rows, columns)).astype(np.float32)
+
+    def gains(size):
+        return random.uniform(0.7, 1.3, size).astype(np.float32)
+
+    weights = {"model.embed_tokens.weight": matrix(SHAPE["vocab_size"], d, embedding_std)}
+    weights["model.norm.weight"] = gains(d)
+    linears = dict(q=(d, d), k=(kv, d), v=(kv, d), o=(d, d), gate=(f, d), up=(f, d), down=(d, f))
+    for i in range(SHAPE["num_hidden_layers"]):
+        layer = f"model.layers.{i}."
+        norms = {"input_layernorm": d, "post_attention_layernorm": d}
+        if sub_norm:
+            norms |= {"self_attn.attn_sub_norm": d, "mlp.ffn_sub_norm": f}
+        weights |= {f"{layer}{name}.weight": gains(size) for name, size in norms.items()}
+        for name, shape in linears.items():
+            part = "self_attn" if name in "qkvo" else "mlp"
+            weights[f"{layer}{part}.{name}_proj.weight"] = matrix(*shape)
+    config = SHAPE | dict(quantization_config=ONLINE)
+    if sub_norm:
+        config |= dict(model_type="bitnet", architectures=["BitNetForCausalLM"])
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("validate")
+
+
+@pytest.fixture(scope="module", params=["bitnet", "llama", "flat"])
+def model(request, folder):
+    std = 0.02 if request.param == "flat" else 0.12
+    return make_model(folder / request.param, request.param != "llama", std)
+
+
+def validate(*arguments):
+    command = [find_programs() / "wfconvert", *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    rows = {line.split()[0]: line.split()[1] for line in result.stdout.splitlines() if line}
+    return result.returncode, rows, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("outtype", ["f32", "f16", "bf16", "q8_0", "q2_0", "tq2_0", "tq1_0"])
+def test_whole_files_pass(model, outtype, tmp_path):
+    out = tmp_path / "model.gguf"
+    code, rows, text = validate(model, "-o", out, "--outtype", outtype, "--validate")
+    print(text)
+    assert code == 0, text
+    assert rows["logits"] == "ok", text
+    if outtype == "f32":
+        assert "64 of llama.cpp's next 64 tokens are ours too" in text
+
+
+def shuffled(tensors, _):
+    """Rows of every matrix in another order."""
+    for name, data in tensors.items():
+        if LINEAR.fullmatch(name):
+            data[:] = data[np.random.default_rng(1).permutation(len(data))]
+
+
+def double_quantised(tensors, _):
+    """The scale is the mean of what was ternary already: shrunk by the share of zeros."""
+    for name, data in tensors.items():
+        if name.endswith(".scale"):
+            data[:] *= 0.69
+
+
+def inverted(tensors, _):
+    for name, data in tensors.items():
+        if name.endswith(".scale"):
+            data[:] = 1 / data
+
+
+def raw_quantised(tensors, latent):
+    """What an engine's own quantiser makes of masters: the largest of a block is the scale."""
+    for name, data in tensors.items():
+        if name.endswith(".scale"):
+            data[:] = 1
+        if LINEAR.fullmatch(name):
+            data[:] = gguf.quants.quantize(latent[name], gguf.GGMLQuantizationType.TQ2_0)
+
+
+NAMES = {f"attn_{c}": f"self_attn.{c}_proj" for c in "qkv"} | {"attn_output": "self_attn.o_proj"}
+NAMES |= {f"ffn_{n}": f"mlp.{n}_proj" for n in ("gate", "up", "down")}
+
+
+def latent_by_gguf_name(model):
+    weights = load_file(model / "model.safetensors")
+    return {
+        f"blk.{i}.{ours}.weight": weights[f"model.layers.{i}.{theirs}.weight"]
+        for i in range(SHAPE["num_hidden_layers"])
+        for ours, theirs in NAMES.items()
+    }
+
+
+@pytest.mark.parametrize("damage", [shuffled, double_quantised, inverted, raw_quantised])
+def test_logits_tell_a_wrong_file(model, damage, tmp_path):
+    out = tmp_path / "model.gguf"
+    assert validate(model, "-o", out, "--outtype", "tq2_0")[0] == 0
+    reader = gguf.GGUFReader(out, "r+")
+    damage({tensor.name: tensor.data for tensor in reader.tensors}, latent_by_gguf_name(model))
+    del reader
+    code, rows, text = validate(model, "-o", out, "--outtype", "tq2_0", "--validate-only")
+    print(text)
+    assert code == 1
+    assert rows["logits"] == "FAILED", text
+
+
+def test_a_file_that_llama_cpp_refuses_fails(model, tmp_path):
+    out = tmp_path / "model.gguf"
+    assert validate(model, "-o", out)[0] == 0
+    content = out.read_bytes()
+    kind = b"bitnet" if b"bitnet.block" in content else b"llama"
+    out.write_bytes(content.replace(kind, kind[:-1] + b"x"))
+    code, rows, text = validate(model, "-o", out, "--validate-only")
+    assert code == 1
+    assert rows["logits"] == "FAILED"
+    assert "unknown model architecture" in text
