@@ -127,12 +127,12 @@ std::string Hardware::describe() const {
   if (device.is_cuda()) {
     int driver = 0;
     cudaDriverGetVersion(&driver);
-    return fmt::format("device: {} ({:.0f} GB), driver for CUDA {}.{}; {}; matmuls by ATen{}", name,
+    return fmt::format("device: {} ({:.0f} GB), driver for CUDA {}.{}; {}{}", name,
                        double(memory_total()) / 1e9, driver / 1000, driver % 1000 / 10, format,
                        tail);
   }
 #endif
-  return fmt::format("device: CPU, {}, {} threads ({:.0f} GB); {}; matmuls by ATen{}", name,
+  return fmt::format("device: CPU, {}, {} threads ({:.0f} GB); {}{}", name,
                      torch::get_num_threads(), double(memory_total()) / 1e9, format, tail);
 }
 

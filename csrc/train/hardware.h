@@ -35,7 +35,7 @@ struct Hardware {
   std::optional<double>
       peak_flops;  // dense bf16, by the vendor's sheet; empty when the device is not known
 
-  // One line: device, driver, number formats, what serves the matmuls.
+  // One line: device, driver, number formats.
   std::string describe() const;
 
   // Bytes in use now on the device (this process's resident memory on a CPU), and all there are.

@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "base/error.h"
+
 #ifdef WF_CUDA
 #include <cuda_runtime_api.h>
 #endif
@@ -54,6 +56,10 @@ KernelChoice choose_kernels(const RunConfig& config, const Hardware& hardware,
   if (!problem.empty())
     return {{}, fmt::format("{}, not the int8 kernels: {}", kReferenceText, problem)};
 
+  for (const int64_t layer : config.bf16_weight_gradient_layers)
+    if (layer < 0 || layer >= model.num_layers)
+      fail("bf16_weight_gradient_layers: the model has no block {}; its blocks are 0 to {}", layer,
+           model.num_layers - 1);
   const bool backward = config.precision == kInt8;
   const bool weight = backward && config.weight_gradient == WeightGradient::kInt8;
   KernelChoice out;

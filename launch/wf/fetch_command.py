@@ -1,5 +1,6 @@
 """`wf fetch`: a model folder from a bucket or from Hugging Face."""
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -58,8 +59,10 @@ def run(options) -> None:
     progress = Progress()
     try:
         interruptibly(Fetch(options.url, options.folder, progress).run)
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt("; the same command goes on from here") from interrupt
+    except KeyboardInterrupt:
+        progress.close()
+        print("\nwf: interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+        os._exit(130)  # an ordinary exit would wait for a transfer that has stalled
     finally:
         progress.close()
     print(options.folder)

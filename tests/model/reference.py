@@ -6,14 +6,18 @@ run alone, and `grad.NAME` of the mean next-token loss. Weights are drawn wide, 
 away from 1 and 0, so that a mistake shows.
 """
 
+import fcntl
+import hashlib
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 os.environ["TORCHDYNAMO_DISABLE"] = "1"  # BitNet's packing helpers would compile for 20 s
 
 import torch
+import transformers
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -95,8 +99,20 @@ def write_case(out: pathlib.Path, name: str, options: dict) -> None:
     save_file(tensors, out / f"{name}.safetensors")
 
 
+def write_all(folder: pathlib.Path) -> None:
+    """Once for tests that run side by side: the first makes the cases, the others wait for them."""
+    made_by = hashlib.sha256(pathlib.Path(__file__).read_bytes()).hexdigest()
+    stamp = folder / "made_by"
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == made_by + transformers.__version__:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for case, settings in CASES.items():
+            write_case(folder, case, settings)
+        stamp.write_text(made_by + transformers.__version__)
+
+
 if __name__ == "__main__":
-    folder = pathlib.Path(sys.argv[1])
-    folder.mkdir(parents=True, exist_ok=True)
-    for case, settings in CASES.items():
-        write_case(folder, case, settings)
+    write_all(pathlib.Path(sys.argv[1]))
