@@ -42,8 +42,9 @@ struct GradientCodes {
   torch::Tensor gradient;  // bf16 [N, out]: whose codes these are
   torch::Tensor codes;     // int8 [N, out], of the rows
   torch::Tensor scale;     // fp32 [N]
-  torch::Tensor
-      largest;  // int32 [out], bits of max |gradient / s| of every column; may be undefined
+  // int32 [out], bits of max |gradient / s| of every column, and what the kernel needs for them;
+  // may be undefined.
+  torch::Tensor largest, workspace;
 };
 
 // A group of ternary matrices as the functions below use it, once in every pass. Borrows the group,

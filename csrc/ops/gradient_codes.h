@@ -25,7 +25,8 @@ inline kernels::Noise noise_stream(const FusedLinear& linear, const Noise& noise
 }
 
 // Buffers for the codes of `gradient` [N, out], which the kernel about to be launched writes;
-// handed to `linear`. No codes when it is null or takes its gradient in bf16.
+// handed to `linear`. No codes when it is null, takes its gradient in bf16, or there is no noise to
+// round with (λ < 1).
 inline kernels::GradientCodes hand_over(FusedLinear* linear, const torch::Tensor& gradient,
                                         const Noise& noise) {
   if (!linear || !linear->int8.input || !noise.counter.defined()) return {};
@@ -39,9 +40,12 @@ inline kernels::GradientCodes hand_over(FusedLinear* linear, const torch::Tensor
   out.codes = handed.codes.data_ptr<int8_t>();
   out.scale = handed.scale.data_ptr<float>();
   if (linear->int8.weight) {
-    handed.largest = torch::zeros({gradient.size(1)}, gradient.options().dtype(torch::kInt));
+    handed.largest = torch::empty({gradient.size(1)}, gradient.options().dtype(torch::kInt));
     out.input_scale = linear->input_scale.const_data_ptr<float>();
     out.largest = reinterpret_cast<uint32_t*>(handed.largest.data_ptr<int32_t>());
+    handed.workspace = torch::empty({int64_t(kernels::gradient_codes_workspace_bytes())},
+                                    gradient.options().dtype(torch::kByte));
+    out.workspace = handed.workspace.data_ptr();
   }
   return out;
 }

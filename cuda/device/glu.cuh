@@ -14,20 +14,19 @@ __device__ __forceinline__ float sigmoid(float x) {
   return inverse;
 }
 
+// inner(): what value and derivative share, worth keeping between them.
 struct Silu {
-  __device__ static float value(float gate) { return __fmul_rn(gate, sigmoid(gate)); }
-  __device__ static float derivative(float gate) {
-    const float s = sigmoid(gate);
-    return s * (1.0f + gate * (1.0f - s));
+  __device__ static float inner(float gate) { return sigmoid(gate); }
+  __device__ static float value(float gate, float inner) { return __fmul_rn(gate, inner); }
+  __device__ static float derivative(float gate, float inner) {
+    return inner * (1.0f + gate * (1.0f - inner));
   }
 };
 
 struct Relu2 {
-  __device__ static float value(float gate) {
-    const float positive = max_or_nan(gate, 0.0f);
-    return __fmul_rn(positive, positive);
-  }
-  __device__ static float derivative(float gate) { return 2.0f * max_or_nan(gate, 0.0f); }
+  __device__ static float inner(float gate) { return max_or_nan(gate, 0.0f); }
+  __device__ static float value(float, float inner) { return __fmul_rn(inner, inner); }
+  __device__ static float derivative(float, float inner) { return 2.0f * inner; }
 };
 
 }  // namespace wf::kernels

@@ -83,6 +83,17 @@ __device__ __forceinline__ void tma_load_multicast(void* destination, const CUte
       : "memory");
 }
 
+// `bytes` of global memory -> shared memory of this block; both addresses and bytes multiples
+// of 16.
+__device__ __forceinline__ void bulk_load(void* destination, const void* source, uint32_t bytes,
+                                          uint64_t* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(destination)),
+      "l"(source), "r"(bytes), "r"(shared_address(barrier))
+      : "memory");
+}
+
 // Shared memory -> box at (x, y); parts outside the tensor are not written.
 __device__ __forceinline__ void tma_store(const CUtensorMap& map, int x, int y, uint32_t source) {
   asm volatile(

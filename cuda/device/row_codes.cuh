@@ -3,6 +3,7 @@
 #pragma once
 
 #include "device/bf16.cuh"
+#include "device/block_partials.cuh"
 #include "device/column_scales.cuh"
 #include "device/row_reduce.cuh"
 #include "device/stochastic_codes.cuh"
@@ -15,56 +16,51 @@ class RowCodes {
   __device__ RowCodes(const GradientCodes& wanted, int width)
       : wanted_(wanted), deltas_(wanted.columns), rounding_(wanted.noise), width_(width) {}
 
-  // All threads of a row with the largest() of their vectors; leaves the row's scale when `leader`.
-  // exchange: see row_reduce.
-  template <int kRowThreads>
-  __device__ __forceinline__ void scale(float largest, int row, bool leader, float* exchange) {
-    s_ = gradient_scale(row_reduce<Max, kRowThreads>(largest, exchange));
+  // All threads of a row with the largest() in it; `leader` writes the row's scale.
+  __device__ __forceinline__ void scale(float row_largest, int row, bool leader) {
+    s_ = gradient_scale(row_largest);
     if (leader) wanted_.scale[row] = s_;
   }
 
-  // The largest |dy * delta| of eight values in a row, from `column` on.
-  __device__ __forceinline__ float largest(uint4 dy, int column) const {
-    return __fmul_rn(largest_magnitude(dy), deltas_.at(column));
+  // What eight columns from `column` on are multiplied with before the maximum.
+  __device__ __forceinline__ float delta(int column) const { return deltas_.at(column); }
+
+  // The largest |dy * delta| of eight values.
+  __device__ __forceinline__ static float largest(uint4 dy, float delta) {
+    return __fmul_rn(largest_magnitude(dy), delta);
   }
 
-  // Writes their codes, after scale().
-  __device__ __forceinline__ void write(uint4 dy, int row, int column) const {
+  // Writes the codes of eight values from `column` on, after scale().
+  __device__ __forceinline__ void write(uint4 dy, int row, int column, float delta) const {
     float x[8];
     unpack_bf16(dy, x);
     const size_t at = static_cast<size_t>(row) * width_ + column;
     *reinterpret_cast<uint2*>(wanted_.codes + at) =
-        rounding_.codes(x, __fmul_rd(deltas_.at(column), s_), static_cast<uint32_t>(at / 8));
+        rounding_.codes(x, __fmul_rd(delta, s_), static_cast<uint32_t>(at / 8));
   }
 
   __device__ __forceinline__ bool wants_columns() const { return wanted_.input_scale != nullptr; }
 
-  // 1 / s of a row's input codes.
-  __device__ __forceinline__ float inverse_input_scale(int row) const {
-    return __fdiv_rn(1.0f, wanted_.input_scale[row]);
+  // s of a row's input codes; 1 beyond the last row and where no maxima are wanted.
+  __device__ __forceinline__ float input_scale(int row, int rows) const {
+    return wants_columns() && row < rows ? wanted_.input_scale[row] : 1.0f;
   }
 
-  // Raises the maxima of eight columns, kept as two vectors of four.
+  // Raises the maxima of eight columns, kept as two vectors of four. inverse: 1 / s of the row's
+  // input codes, an IEEE division.
   __device__ __forceinline__ static void raise(float4& low, float4& high, uint4 dy, float inverse) {
     float x[8];
     unpack_bf16(dy, x);
-    low = larger(low, {fabsf(__fmul_rn(x[0], inverse)), fabsf(__fmul_rn(x[1], inverse)),
-                       fabsf(__fmul_rn(x[2], inverse)), fabsf(__fmul_rn(x[3], inverse))});
-    high = larger(high, {fabsf(__fmul_rn(x[4], inverse)), fabsf(__fmul_rn(x[5], inverse)),
-                         fabsf(__fmul_rn(x[6], inverse)), fabsf(__fmul_rn(x[7], inverse))});
+    low = apply<Max>(low, {fabsf(__fmul_rn(x[0], inverse)), fabsf(__fmul_rn(x[1], inverse)),
+                           fabsf(__fmul_rn(x[2], inverse)), fabsf(__fmul_rn(x[3], inverse))});
+    high = apply<Max>(high, {fabsf(__fmul_rn(x[4], inverse)), fabsf(__fmul_rn(x[5], inverse)),
+                             fabsf(__fmul_rn(x[6], inverse)), fabsf(__fmul_rn(x[7], inverse))});
   }
 
-  __device__ __forceinline__ static float4 larger(float4 a, float4 b) {
-    return {max_or_nan(a.x, b.x), max_or_nan(a.y, b.y), max_or_nan(a.z, b.z), max_or_nan(a.w, b.w)};
-  }
-
-  // A block's maxima of the four columns from `column` on.
-  __device__ __forceinline__ void publish(float4 top, int column) const {
-    uint32_t* to = wanted_.largest + column;
-    atomicMax(to, __float_as_uint(top.x));
-    atomicMax(to + 1, __float_as_uint(top.y));
-    atomicMax(to + 2, __float_as_uint(top.z));
-    atomicMax(to + 3, __float_as_uint(top.w));
+  // Leaves the block's maxima of the four columns from `column` on for finish_columns().
+  __device__ __forceinline__ void leave(float4 top, int column) const {
+    const size_t at = (static_cast<size_t>(blockIdx.x) * width_ + column) / 4;
+    static_cast<float4*>(wanted_.workspace)[at] = top;
   }
 
  private:
@@ -79,5 +75,25 @@ class RowCodes {
 struct NoCodes {
   __device__ NoCodes(const GradientCodes&, int) {}
 };
+
+static __global__ void __launch_bounds__(kSumThreads)
+    column_maxima_kernel(const float4* __restrict__ partial, int blocks,
+                         uint4* __restrict__ largest, int vectors) {
+  const int index = blockIdx.x * kSumLanes + threadIdx.x % kSumLanes;
+  const float4 top = over_blocks<Max>(partial, blocks, vectors, index);
+  if (threadIdx.x >= kSumLanes || index >= vectors) return;
+  largest[index] = {__float_as_uint(top.x), __float_as_uint(top.y), __float_as_uint(top.z),
+                    __float_as_uint(top.w)};
+}
+
+// To be launched behind a kernel whose `blocks` left their maxima. (As atomics they would queue up
+// at every column's address, for longer than the narrow rows' whole kernel takes.)
+inline void finish_columns(const GradientCodes& codes, int blocks, int width, cudaStream_t stream) {
+  if (codes.codes == nullptr || codes.input_scale == nullptr) return;
+  const int vectors = width / 4;
+  column_maxima_kernel<<<(vectors + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream>>>(
+      static_cast<const float4*>(codes.workspace), blocks, reinterpret_cast<uint4*>(codes.largest),
+      vectors);
+}
 
 }  // namespace wf::kernels

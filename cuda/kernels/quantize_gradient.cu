@@ -2,6 +2,7 @@
 // are in flight while it is worked on.
 #include "device/bf16.cuh"
 #include "device/column_scales.cuh"
+#include "device/processors.h"
 #include "device/row_reduce.cuh"
 #include "device/row_shape.h"
 #include "device/stochastic_codes.cuh"
@@ -134,6 +135,11 @@ bool valid(int rows, int width) {
 }
 
 }  // namespace
+
+size_t gradient_codes_workspace_bytes() {
+  // No kernel that leaves codes has more blocks and columns on a multiprocessor.
+  return static_cast<size_t>(processor_count()) * 3 * 8192 * sizeof(float);
+}
 
 cudaError_t quantize_gradient_rows(const __nv_bfloat16* dy, const ColumnScales& columns,
                                    const Noise& noise, int8_t* codes, float* scale, int rows,

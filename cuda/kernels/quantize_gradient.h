@@ -45,8 +45,11 @@ struct GradientCodes {
   int8_t* codes;             // [rows, width]; null: nothing wanted, all else ignored
   float* scale;              // [rows]
   const float* input_scale;  // [rows], s of that linear's input codes; null: no maxima wanted
-  uint32_t* largest;         // [width], bits of max_m |dy / s|; raised from what the caller set (0)
+  uint32_t* largest;         // [width], bits of max_m |dy / s|
+  void* workspace;           // gradient_codes_workspace_bytes() for them, contents free
 };
+
+size_t gradient_codes_workspace_bytes();
 
 // dy, codes [rows, width]; scale [rows]. width: a multiple of 16, at most 16384. Null scales in
 // `columns` mean 1; count == 0 means 1 everywhere.

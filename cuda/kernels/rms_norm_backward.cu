@@ -1,38 +1,41 @@
-// See rms_norm_backward.h for the formula. A row is read once and lives in registers as bf16; what
-// it adds to dgain is kept in shared memory, every thread adding to its own columns, until the
-// block has walked all its rows. A second launch adds up the blocks.
+// See rms_norm_backward.h for the formula. A block walks rows, a vector of eight columns to a
+// thread. The copy engine brings rows into a ring in shared memory ahead of their turn; what a
+// thread adds to dgain, and the maxima of its columns, stay in its registers until the block has
+// walked all its rows. A second launch adds up the blocks.
+#include <algorithm>
 #include <type_traits>
 
 #include "device/bf16.cuh"
 #include "device/block_partials.cuh"
+#include "device/block_reduce.cuh"
 #include "device/glu.cuh"
+#include "device/pipeline.cuh"
 #include "device/processors.h"
 #include "device/row_codes.cuh"
-#include "device/row_reduce.cuh"
-#include "device/row_shape.h"
 #include "kernels/rms_norm_backward.h"
 
 namespace wf::kernels {
 namespace {
 
-constexpr int kMaxVectors = 3;  // per thread, see RowShape
-
-// Leaves each thread about 128 registers, which two passes over a row take.
-constexpr int blocks_per_sm(int threads) { return threads <= 256 ? 2 : 1; }
 constexpr int kMaxWidth = 8192;
+constexpr int kStages = 3;  // rows of the ring
 
-struct Raw {
-  uint4 first, second;
+// How a block shares a row: vectors to a thread, the most threads, and of those the
+// multiprocessor's share, which sets the registers that a thread gets. Several vectors make the
+// sums over a row cheaper; one is what there are registers for when the row is wide.
+template <int kVectors_, int kMaxThreads_, int kThreadsPerSm_>
+struct Shape {
+  static constexpr int kVectors = kVectors_, kMaxThreads = kMaxThreads_;
+  static constexpr int kThreadsPerSm = kThreadsPerSm_;
 };
-
-// Hides from the compiler that v is what it was: it computes again from v instead of keeping
-// results in registers, of which there are fewer than the second pass over a row would use.
-__device__ __forceinline__ void forget(uint4& v) {
-  asm volatile("" : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w));
+template <class Shape>
+constexpr int blocks_per_sm(int threads) {
+  return Shape::kThreadsPerSm > threads ? Shape::kThreadsPerSm / threads : 1;
 }
 
-// Sources: load() fetches what eight elements need beside dy, expand() computes h, gradients()
-// turns dh into what is written: rows of kOutputs parts of `width` each, at out.
+// Sources: what a row brings beside dy, and what becomes of dh. fetch() starts the copies of a row,
+// load() takes a thread's share, expand() computes h, gradients() turns dh into what is written:
+// kOutputs parts of `width` each, at out.
 struct Plain {
   static constexpr int kOutputs = 1;
   const __nv_bfloat16* h;
@@ -40,15 +43,27 @@ struct Plain {
   __nv_bfloat16* out;
   int width;
 
-  __device__ Raw load(size_t row, int column) const {
-    const size_t at = row * width + column;
-    return {load_vector(h + at),
-            residual_gradient != nullptr ? load_vector(residual_gradient + at) : uint4{}};
+  struct Raw {
+    uint4 h, residual;
+  };
+  struct Kept {};
+
+  __host__ __device__ int inputs() const { return residual_gradient != nullptr ? 2 : 1; }
+  __device__ void fetch(uint4* to, size_t row, uint64_t* full) const {
+    bulk_load(to, h + row * width, 2 * width, full);
+    if (residual_gradient != nullptr) {
+      bulk_load(to + width / 8, residual_gradient + row * width, 2 * width, full);
+    }
   }
-  __device__ void expand(const Raw& raw, float (&h)[8]) const { unpack_bf16(raw.first, h); }
-  __device__ void gradients(const Raw& raw, float (&dh)[8], uint4 (&written)[kOutputs]) const {
+  __device__ Raw load(const uint4* row) const {
+    return {row[0], residual_gradient != nullptr ? row[width / 8] : uint4{}};
+  }
+  __device__ void expand(const Raw& raw, Kept&, float (&h)[8]) const { unpack_bf16(raw.h, h); }
+  __device__ void again(const Raw& raw, const Kept&, float (&h)[8]) const { unpack_bf16(raw.h, h); }
+  __device__ void gradients(const Raw& raw, const Kept&, float (&dh)[8],
+                            uint4 (&written)[kOutputs]) const {
     float residual[8];
-    unpack_bf16(raw.second, residual);
+    unpack_bf16(raw.residual, residual);
 #pragma unroll
     for (int i = 0; i < 8; ++i) dh[i] += residual[i];
     written[0] = pack_bf16(dh);
@@ -62,25 +77,43 @@ struct Glu {
   __nv_bfloat16* out;
   int width;
 
-  __device__ Raw load(size_t row, int column) const {
-    const __nv_bfloat16* at = gate_up + 2 * row * width + column;
-    return {load_vector(at), load_vector(at + width)};
+  struct Raw {
+    uint4 gate, up;
+  };
+  struct Kept {
+    float inner[8];
+  };
+
+  __host__ __device__ int inputs() const { return 2; }
+  __device__ void fetch(uint4* to, size_t row, uint64_t* full) const {
+    bulk_load(to, gate_up + 2 * row * width, 4 * width, full);
   }
-  __device__ void expand(const Raw& raw, float (&h)[8]) const {
-    float up[8];
-    unpack_bf16(raw.first, h);
-    unpack_bf16(raw.second, up);
+  __device__ Raw load(const uint4* row) const { return {row[0], row[width / 8]}; }
+  __device__ void expand(const Raw& raw, Kept& kept, float (&h)[8]) const {
+    unpack_bf16(raw.gate, h);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) h[i] = __fmul_rn(Activation::value(h[i]), up[i]);
+    for (int i = 0; i < 8; ++i) kept.inner[i] = Activation::inner(h[i]);
+    again(raw, kept, h);
   }
-  __device__ void gradients(const Raw& raw, float (&dh)[8], uint4 (&written)[kOutputs]) const {
-    float gate[8], up[8];
-    unpack_bf16(raw.first, gate);
-    unpack_bf16(raw.second, up);
+  __device__ void again(const Raw& raw, const Kept& kept, float (&h)[8]) const {
+    float up[8];
+    unpack_bf16(raw.gate, h);
+    unpack_bf16(raw.up, up);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const float dgate = dh[i] * up[i] * Activation::derivative(gate[i]);
-      up[i] = dh[i] * Activation::value(gate[i]);
+      h[i] = __fmul_rn(Activation::value(h[i], kept.inner[i]), up[i]);
+    }
+  }
+  __device__ void gradients(const Raw& raw, const Kept& kept, float (&dh)[8],
+                            uint4 (&written)[kOutputs]) const {
+    float gate[8], up[8];
+    unpack_bf16(raw.gate, gate);
+    unpack_bf16(raw.up, up);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const float inner = kept.inner[i];
+      const float dgate = dh[i] * up[i] * Activation::derivative(gate[i], inner);
+      up[i] = dh[i] * Activation::value(gate[i], inner);
       gate[i] = dgate;
     }
     written[0] = pack_bf16(gate);
@@ -88,176 +121,158 @@ struct Glu {
   }
 };
 
-struct Gain {
-  float value[8];
-  __device__ Gain(const float* gain, int column) { load_eight(gain + column, value); }
-};
-
-// A block's sums for dgain: [row of the block][vector][half of the vector][thread of the row].
-template <class Shape>
-constexpr int kSumsPerRow = Shape::kVectors * 2 * Shape::kThreads;
-
-// First of the four columns of one of them.
-template <class Shape>
-__device__ __forceinline__ int column_of(int index) {
-  const int vector = index / (2 * Shape::kThreads), half = index / Shape::kThreads % 2;
-  return (vector * Shape::kThreads + index % Shape::kThreads) * 8 + half * 4;
-}
-
-// With kCodes the maxima of the columns of what is written stand behind the sums, laid out as they
-// are, for each part of a row.
-template <class Shape, class Source, bool kCodes>
-constexpr int kSharedBytes =
-    Shape::kRows * kSumsPerRow<Shape> * (kCodes ? 1 + Source::kOutputs : 1) * sizeof(float4);
-
-template <class Shape, class Source, bool kCodes>
-__global__ void __launch_bounds__(Shape::kBlock, blocks_per_sm(Shape::kBlock))
+template <class Source, bool kCodes, class Shape>
+__global__ void __launch_bounds__(Shape::kMaxThreads, blocks_per_sm<Shape>(Shape::kMaxThreads))
     norm_backward_kernel(Source source, const __nv_bfloat16* __restrict__ dy,
                          const float* __restrict__ rstd, const float* __restrict__ gain,
                          float inverse_width, float4* __restrict__ partial,
                          const __grid_constant__ GradientCodes wanted, int rows, int width) {
-  constexpr int kThreads = Shape::kThreads, kVectors = Shape::kVectors, kRows = Shape::kRows;
-  constexpr int kOutputs = Source::kOutputs;
-  extern __shared__ float4 sums[];
-  __shared__ float exchange[2][Shape::kBlock / 32];
-  const int thread = threadIdx.x % kThreads, group = threadIdx.x / kThreads;
-  const auto column = [&](int v) { return (v * kThreads + thread) * 8; };
-  float4* own = sums + group * kSumsPerRow<Shape> + thread;
-  float4* tops = sums + kRows * kSumsPerRow<Shape>;
-  const auto top = [&](int v, int output, int half) -> float4& {
-    return tops[(group * kOutputs + output) * kSumsPerRow<Shape> + (2 * v + half) * kThreads +
-                thread];
+  constexpr int kOutputs = Source::kOutputs, kVectors = Shape::kVectors;
+  extern __shared__ uint4 ring[];  // [stage][dy, then the source's inputs][vector]
+  __shared__ uint64_t full[kStages];
+  __shared__ float exchange[2][32];
+  const int vectors = width / 8, stage_size = (1 + source.inputs()) * vectors;
+  const auto vector = [&](int v) { return v * int(blockDim.x) + int(threadIdx.x); };
+  const auto inside = [&](int v) { return vector(v) < vectors; };
+  const auto fetch = [&](int row, int stage) {
+    uint4* to = ring + stage * stage_size;
+    barrier_expect(&full[stage], stage_size * sizeof(uint4));
+    bulk_load(to, dy + static_cast<size_t>(row) * width, 2 * width, &full[stage]);
+    source.fetch(to + vectors, row, &full[stage]);
   };
-#pragma unroll
-  for (int i = 0; i < kVectors * 2; ++i) own[i * kThreads] = {};
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < kStages; ++stage) barrier_init(&full[stage], 1);
+    barrier_init_fence();
+    for (int stage = 0; stage < kStages; ++stage) {
+      const int row = blockIdx.x + stage * gridDim.x;
+      if (row < rows) fetch(row, stage);
+    }
+  }
+  std::conditional_t<kCodes, RowCodes, NoCodes> codes(wanted, kOutputs * width);
+  float sum[kVectors][8] = {}, delta[kVectors][kOutputs];
+  float4 own_tops[kVectors][2] = {};
+  float4* shared_tops = reinterpret_cast<float4*>(ring + kStages * stage_size) + threadIdx.x;
+  const auto top = [&](int v, int output, int half) -> float4& {
+    if constexpr (kOutputs > 1) {
+      return shared_tops[((v * kOutputs + output) * 2 + half) * blockDim.x];
+    }
+    return own_tops[v][half];
+  };
   if constexpr (kCodes) {
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
 #pragma unroll
-      for (int i = 0; i < kOutputs * 2; ++i) top(v, i / 2, i % 2) = {};
+      for (int o = 0; o < kOutputs; ++o) {
+        top(v, o, 0) = top(v, o, 1) = {};
+        delta[v][o] = codes.delta(o * width + vector(v) * 8);
+      }
     }
   }
-  std::conditional_t<kCodes, RowCodes, NoCodes> codes(wanted, kOutputs * width);
+  __syncthreads();
 
-  for (int first = blockIdx.x * kRows, turn = 0; first < rows;
-       first += gridDim.x * kRows, turn ^= 1) {
-    const int row = first + group;
-    const auto inside = [&](int v) { return row < rows && column(v) < width; };
-    uint4 raw_dy[kVectors];
-    Raw raw[kVectors];
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      raw_dy[v] =
-          inside(v) ? load_vector(dy + static_cast<size_t>(row) * width + column(v)) : uint4{};
-      raw[v] = inside(v) ? source.load(row, column(v)) : Raw{};
-    }
-    const float r = row < rows ? rstd[row] : 0.0f;
+  // Of the row to come, so that nobody waits for memory.
+  float next_r = blockIdx.x < rows ? rstd[blockIdx.x] : 0.0f, next_input_scale = 1;
+  if constexpr (kCodes) next_input_scale = codes.input_scale(blockIdx.x, rows);
+  int stage = 0, parity = 0;
+  for (int row = blockIdx.x, turn = 0; row < rows; row += gridDim.x, ++turn) {
+    const float r = next_r, input_scale = next_input_scale;
+    const int next = row + gridDim.x;
+    if (next < rows) next_r = rstd[next];
+    if constexpr (kCodes) next_input_scale = codes.input_scale(next, rows);
+    barrier_wait(&full[stage], parity);
+    int at = stage * stage_size;
+    typename Source::Kept kept[kVectors];
     float dot = 0;
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
-      const Gain g(gain, column(v) < width ? column(v) : 0);
-      float d[8], h[8], added[8];
-      unpack_bf16(raw_dy[v], d);
-      source.expand(raw[v], h);
+      if (!inside(v)) continue;
+      float d[8], h[8], g[8];
+      unpack_bf16(ring[at + vector(v)], d);
+      load_eight(gain + vector(v) * 8, g);
+      source.expand(source.load(ring + at + vectors + vector(v)), kept[v], h);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        added[i] = d[i] * (h[i] * r);
-        dot += added[i] * g.value[i];
+        const float product = d[i] * h[i];
+        sum[v][i] += product * r;
+        dot += product * g[i];
       }
-      float4& low = own[2 * v * kThreads];
-      float4& high = own[(2 * v + 1) * kThreads];
-      low = {low.x + added[0], low.y + added[1], low.z + added[2], low.w + added[3]};
-      high = {high.x + added[4], high.y + added[5], high.z + added[6], high.w + added[7]};
     }
-    // With codes a second reduction lies between this one and the next row's.
-    const float c = row_reduce<Sum, kThreads>(dot, exchange[kCodes ? 0 : turn]) * inverse_width;
-    asm volatile("" : "+l"(gain));
+    dot = block_sum(dot, exchange[kCodes ? 0 : turn & 1]);
+    const float along_h = r * r * r * inverse_width * dot;
+    // Every thread is done with the row before, so its place in the ring is free.
+    if (threadIdx.x == 0 && turn > 0) {
+      const int to_come = row + (kStages - 1) * gridDim.x;
+      if (to_come < rows) fetch(to_come, stage == 0 ? kStages - 1 : stage - 1);
+    }
+    // Loads and unpacks once more rather than keep eight registers of each, of which there are few.
+    int again = 0;
+    asm volatile("" : "+r"(at), "+r"(again));
     uint4 written[kVectors][kOutputs];
+    float largest = 0;
 #pragma unroll
     for (int v = 0; v < kVectors; ++v) {
-      forget(raw_dy[v]);
-      forget(raw[v].first);
-      forget(raw[v].second);
-      const Gain g(gain, column(v) < width ? column(v) : 0);
-      float d[8], h[8];
-      unpack_bf16(raw_dy[v], d);
-      source.expand(raw[v], h);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) d[i] = r * (d[i] * g.value[i] - h[i] * r * c);
-#pragma unroll
-      for (int o = 0; o < kOutputs; ++o) written[v][o] = {};
       if (!inside(v)) continue;
-      source.gradients(raw[v], d, written[v]);
+      float d[8], h[8], g[8];
+      unpack_bf16(ring[at + vector(v)], d);
+      load_eight(gain + again + vector(v) * 8, g);
+      const typename Source::Raw raw = source.load(ring + at + vectors + vector(v));
+      source.again(raw, kept[v], h);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) d[i] = d[i] * (r * g[i]) - h[i] * along_h;
+      source.gradients(raw, kept[v], d, written[v]);
 #pragma unroll
       for (int o = 0; o < kOutputs; ++o) {
-        store_vector(source.out + (static_cast<size_t>(row) * kOutputs + o) * width + column(v),
+        store_vector(source.out + (static_cast<size_t>(row) * kOutputs + o) * width + vector(v) * 8,
                      written[v][o]);
+        if constexpr (kCodes) {
+          largest = max_or_nan(largest, codes.largest(written[v][o], delta[v][o]));
+        }
       }
     }
     if constexpr (kCodes) {
-      float largest = 0;
+      codes.scale(block_maximum(largest, exchange[1]), row, threadIdx.x == 0);
+      const float inverse = __frcp_rn(input_scale);
 #pragma unroll
       for (int v = 0; v < kVectors; ++v) {
+        if (!inside(v)) continue;
 #pragma unroll
         for (int o = 0; o < kOutputs; ++o) {
-          if (inside(v)) {
-            largest = max_or_nan(largest, codes.largest(written[v][o], o * width + column(v)));
-          }
-        }
-      }
-      codes.template scale<kThreads>(largest, row, row < rows && thread == 0, exchange[1]);
-      const float inverse =
-          codes.wants_columns() && row < rows ? codes.inverse_input_scale(row) : 0.0f;
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-#pragma unroll
-        for (int o = 0; o < kOutputs; ++o) {
-          forget(written[v][o]);
-          if (!inside(v)) continue;
-          codes.write(written[v][o], row, o * width + column(v));
+          codes.write(written[v][o], row, o * width + vector(v) * 8, delta[v][o]);
           if (codes.wants_columns()) {
             codes.raise(top(v, o, 0), top(v, o, 1), written[v][o], inverse);
           }
         }
       }
     }
+    if (++stage == kStages) stage = 0, parity ^= 1;
   }
 
-  __syncthreads();
-  for (int i = threadIdx.x; i < kSumsPerRow<Shape>; i += Shape::kBlock) {
-    float4 sum = sums[i];
 #pragma unroll
-    for (int other = 1; other < kRows; ++other) {
-      sum = add(sum, sums[other * kSumsPerRow<Shape> + i]);
-    }
-    partial[static_cast<size_t>(blockIdx.x) * kSumsPerRow<Shape> + i] = sum;
-  }
-  if constexpr (kCodes) {
-    if (!codes.wants_columns()) return;
-    for (int i = threadIdx.x; i < kOutputs * kSumsPerRow<Shape>; i += Shape::kBlock) {
-      float4 most = tops[i];
+  for (int v = 0; v < kVectors; ++v) {
+    if (!inside(v)) continue;
+    float4* to = partial + (static_cast<size_t>(blockIdx.x) * vectors + vector(v)) * 2;
+    to[0] = {sum[v][0], sum[v][1], sum[v][2], sum[v][3]};
+    to[1] = {sum[v][4], sum[v][5], sum[v][6], sum[v][7]};
+    if constexpr (kCodes) {
+      if (!codes.wants_columns()) continue;
 #pragma unroll
-      for (int other = 1; other < kRows; ++other) {
-        most = codes.larger(most, tops[other * kOutputs * kSumsPerRow<Shape> + i]);
+      for (int o = 0; o < kOutputs; ++o) {
+        codes.leave(top(v, o, 0), o * width + vector(v) * 8);
+        codes.leave(top(v, o, 1), o * width + vector(v) * 8 + 4);
       }
-      const int its_column = column_of<Shape>(i % kSumsPerRow<Shape>);
-      if (its_column < width) codes.publish(most, i / kSumsPerRow<Shape> * width + its_column);
     }
   }
 }
 
 // Adds up the blocks' sums.
-template <class Shape>
 __global__ void __launch_bounds__(kSumThreads)
     dgain_kernel(const float4* __restrict__ partial, int blocks, float* __restrict__ dgain,
                  bool accumulate, int width) {
   const int index = blockIdx.x * kSumLanes + threadIdx.x % kSumLanes;
-  float4 sum = sum_of_blocks(partial, blocks, kSumsPerRow<Shape>, index);
-  if (threadIdx.x >= kSumLanes) return;
-  const int column = column_of<Shape>(index);
-  if (column >= width) return;
-  float4* to = reinterpret_cast<float4*>(dgain + column);
-  if (accumulate) sum = add(*to, sum);
+  float4 sum = over_blocks<Sum>(partial, blocks, width / 4, index);
+  if (threadIdx.x >= kSumLanes || index >= width / 4) return;
+  float4* to = reinterpret_cast<float4*>(dgain) + index;
+  if (accumulate) sum = apply<Sum>(*to, sum);
   *to = sum;
 }
 
@@ -265,30 +280,45 @@ template <class Source>
 cudaError_t launch(const Source& source, const __nv_bfloat16* dy, const float* rstd,
                    const float* gain, float* dgain, bool accumulate, void* workspace, int rows,
                    int width, const GradientCodes& codes, cudaStream_t stream) {
-  if (width > kMaxWidth) return cudaErrorInvalidValue;
+  if (rows < 1 || width < 16 || width % 16 != 0 || width > kMaxWidth) return cudaErrorInvalidValue;
   const int processors = processor_count();
   if (processors == 0) return cudaErrorNoDevice;
-  float4* partial = static_cast<float4*>(workspace);
-  return with_row_shape<kMaxVectors>(rows, width, [&](auto shape, int blocks) {
+  const int vectors = width / 8;
+  bool launched = false;
+  const auto offer = [&](auto shape) {
     using Shape = decltype(shape);
-    const int resident = processors * (blocks_per_sm(Shape::kBlock));
-    if (blocks > resident) blocks = resident;
+    if (launched || vectors > Shape::kVectors * Shape::kMaxThreads) return;
+    launched = true;
+    const int threads = ((vectors + Shape::kVectors - 1) / Shape::kVectors + 31) / 32 * 32;
+    const int blocks = std::min(rows, processors * blocks_per_sm<Shape>(threads));
     const auto run = [&](auto with_codes) {
       constexpr bool kCodes = decltype(with_codes)::value;
-      constexpr int kBytes = kSharedBytes<Shape, Source, kCodes>;
-      const auto kernel = norm_backward_kernel<Shape, Source, kCodes>;
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-      kernel<<<blocks, Shape::kBlock, kBytes, stream>>>(source, dy, rstd, gain, 1.0f / width,
-                                                        partial, codes, rows, width);
+      const int tops =
+          kCodes && Source::kOutputs > 1 ? 2 * Source::kOutputs * Shape::kVectors * threads : 0;
+      const int bytes = (kStages * (1 + source.inputs()) * vectors + tops) * int(sizeof(uint4));
+      const auto kernel = norm_backward_kernel<Source, kCodes, Shape>;
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+      kernel<<<blocks, threads, bytes, stream>>>(source, dy, rstd, gain, 1.0f / width,
+                                                 static_cast<float4*>(workspace), codes, rows,
+                                                 width);
     };
     if (codes.codes != nullptr) {
       run(std::true_type{});
     } else {
       run(std::false_type{});
     }
-    dgain_kernel<Shape><<<kSumsPerRow<Shape> / kSumLanes, kSumThreads, 0, stream>>>(
-        partial, blocks, dgain, accumulate, width);
-  });
+    dgain_kernel<<<(width / 4 + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream>>>(
+        static_cast<const float4*>(workspace), blocks, dgain, accumulate, width);
+    finish_columns(codes, blocks, Source::kOutputs * width, stream);
+  };
+  offer(Shape<3, 32, 512>{});
+  offer(Shape<2, 96, 480>{});
+  offer(Shape<2, 128, 512>{});
+  offer(Shape<2, 192, 576>{});
+  offer(Shape<2, 256, 512>{});
+  offer(Shape<1, 640, 640>{});
+  offer(Shape<1, 1024, 1024>{});
+  return cudaGetLastError();
 }
 
 }  // namespace
@@ -315,7 +345,8 @@ cudaError_t glu_norm_backward(const __nv_bfloat16* dy, const __nv_bfloat16* gate
 }
 
 size_t rms_norm_backward_workspace_bytes() {
-  return static_cast<size_t>(processor_count()) * blocks_per_sm(256) * kMaxWidth * sizeof(float);
+  // Blocks on a multiprocessor and a row's width never multiply to more.
+  return static_cast<size_t>(processor_count()) * 2 * kMaxWidth * sizeof(float);
 }
 
 }  // namespace wf::kernels

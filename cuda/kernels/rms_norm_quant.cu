@@ -68,7 +68,9 @@ struct Glu {
     unpack_bf16(raw.gate, h);
     unpack_bf16(raw.up, up);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) h[i] = __fmul_rn(Activation::value(h[i]), up[i]);
+    for (int i = 0; i < 8; ++i) {
+      h[i] = __fmul_rn(Activation::value(h[i], Activation::inner(h[i])), up[i]);
+    }
   }
 };
 

@@ -21,7 +21,8 @@ using namespace wf::kernels;
 
 class Bench {
  public:
-  Bench() : copy_(copy_rate(timer_)) {
+  // only: what the names of the kernels to measure contain.
+  explicit Bench(std::string only) : only_(std::move(only)), copy_(copy_rate(timer_)) {
     print_card();
     std::printf("copy rate %.2f TB/s (read + written)\n\n", copy_ * 1e-12);
     std::printf("| kernel | shape | MB | us | TB/s | of large copy | of same-size copy |\n");
@@ -37,6 +38,7 @@ class Bench {
   // bytes: read + written by one call. run(base): base is 256-byte aligned memory of its own.
   void row(const std::string& kernel, const std::string& shape, size_t bytes, size_t footprint,
            const std::function<cudaError_t(char*)>& run) {
+    if (kernel.find(only_) == std::string::npos) return;
     footprint = (footprint + 255) / 256 * 256;
     const size_t sets = std::max<size_t>(1, kPool / footprint);
     const double ms =
@@ -58,6 +60,7 @@ class Bench {
   }
 
   Timer timer_;
+  std::string only_;
   double copy_;
   char* pool_ = nullptr;
   static constexpr size_t kPool = 8ull << 30;
@@ -213,8 +216,8 @@ void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void
 
 }  // namespace
 
-int main() {
-  Bench bench;
+int main(int argc, char** argv) {
+  Bench bench(argc > 1 ? argv[1] : "");
   std::vector<float> ones(1 << 17, 1.0f);
   float *gain, *scale, *rstd;
   check(cudaMalloc(reinterpret_cast<void**>(&gain), ones.size() * 4));
@@ -234,8 +237,11 @@ int main() {
   uint32_t* largest;
   check(cudaMalloc(reinterpret_cast<void**>(&largest), 1 << 17));
   check(cudaMemset(largest, 0, 1 << 17));
+  void* maxima;
+  check(cudaMalloc(&maxima, gradient_codes_workspace_bytes()));
   const auto codes = [=](char* p) {
-    return GradientCodes{{}, {1, step, 0}, reinterpret_cast<int8_t*>(p), scale, gain, largest};
+    return GradientCodes{{},      {1, step, 0}, reinterpret_cast<int8_t*>(p), scale, gain,
+                         largest, maxima};
   };
   bench_weights(bench);
   int64_t* labels;

@@ -1,0 +1,142 @@
+// The int8 product's working parts: what a block is given, the ring of shared-memory stages between
+// its producer and its consumers, and the loop over K on the tensor cores. For kernels/gemm_s8.cu.
+#pragma once
+
+#include "device/gemm_schedule.cuh"
+#include "device/pipeline.cuh"
+#include "device/wgmma_s8.cuh"
+#include "kernels/gemm_s8.h"
+
+namespace wf::kernels::gemm {
+
+constexpr int kWarpgroup = 128;
+constexpr int kThreads = 3 * kWarpgroup;  // consumers 0 and 1, producer 2
+constexpr int kCluster = kGemmCluster;
+constexpr int kTileK = kGemmTileK;
+constexpr int kStepK = 32;            // bytes of K per tensor-core instruction
+constexpr int kSharedBytes = 232448;  // what a block of sm_90 may use
+constexpr int kMaxK = ((1 << 24) - 1) / 127 / 16 * 16;
+
+struct Problem {
+  CUtensorMap a, b, d;  // d: bf16 output only
+  const float* row_scale;
+  ColumnScales columns;
+  float* out;     // fp32 output only
+  int4* partial;  // [part, 64-row slice of the cluster tile][kTileN / 8][thread]: fragments
+  bool accumulate;
+  bool half_tail;  // the last block of K holds at most half a stage
+  int m, n, k;
+  GemmSchedule schedule;
+};
+
+template <int kTileN, bool kPingPong, bool kFloatOutput>
+struct Layout {
+  static constexpr int kRows = kPingPong ? 64 : 128;  // of A per block
+  static constexpr int kBytesA = kRows * kTileK;
+  static constexpr int kBytesB = kTileN * kTileK;
+  static constexpr int kBytesSlot = 64 * 128;  // output staging: 64 rows x 64 bf16 columns
+  static constexpr int kSlots = kFloatOutput ? 0 : (!kPingPong && kTileN == 256) ? 2 : kTileN / 64;
+  static constexpr int kBarrierBytes = 256;
+  static constexpr int kStages =
+      (kSharedBytes - 2 * kSlots * kBytesSlot - kBarrierBytes) / (kBytesA + kBytesB);
+  // Offsets in shared memory; matrices first, for the swizzle wants 1024-byte alignment.
+  static constexpr int kB = kStages * kBytesA;
+  static constexpr int kStaging = kB + kStages * kBytesB;
+  static constexpr int kFull = kStaging + 2 * kSlots * kBytesSlot;
+  static constexpr int kEmpty = kFull + kStages * 8;
+  static constexpr int kBytes = kEmpty + kStages * 8;
+  static_assert(kBytes <= kSharedBytes && kStages >= 3);
+};
+
+// Position in the ring of stages; the parity tells a stage's uses apart.
+template <int kStages>
+struct Ring {
+  uint32_t stage = 0, parity = 0;
+
+  __device__ void advance() {
+    if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+  __device__ void skip(uint32_t blocks) {
+    const uint32_t to = stage + blocks;
+    stage = to % kStages;
+    parity ^= to / kStages & 1;
+  }
+};
+
+template <class L, int kTileN>
+__device__ __forceinline__ void produce(const Problem& p, uint8_t* shared, int cluster,
+                                        int clusters, uint32_t rank) {
+  uint64_t* full = reinterpret_cast<uint64_t*>(shared + L::kFull);
+  uint64_t* empty = reinterpret_cast<uint64_t*>(shared + L::kEmpty);
+  Ring<L::kStages> ring;
+  GemmWorkList list(p.schedule, cluster, clusters);
+  for (GemmWork work; list.next(work);) {
+    const int row = (work.row * kCluster + rank) * L::kRows;
+    const int column = work.column * kTileN;
+    for (int block = work.begin; block < work.end; ++block, ring.advance()) {
+      const uint32_t stage = ring.stage;
+      barrier_wait(&empty[stage], ring.parity ^ 1);
+      barrier_expect(&full[stage], L::kBytesA + L::kBytesB);
+      tma_load(shared + stage * L::kBytesA, p.a, block * kTileK, row, &full[stage]);
+      uint8_t* b = shared + L::kB + stage * L::kBytesB;
+      // Each block of the pair fetches half of the shared tile for both.
+      tma_load_multicast(b + rank * (L::kBytesB / kCluster), p.b, block * kTileK,
+                         column + rank * (kTileN / kCluster), &full[stage], 0b11);
+    }
+  }
+}
+
+// Issues acc = A[64 rows, blocks begin..end] * B^T stage by stage and hands each stage back once it
+// was read. Returns the last stage, which finish_product() hands back.
+template <class L, int kTileN>
+__device__ __forceinline__ uint32_t multiply(int (&acc)[kTileN / 2], const Problem& p,
+                                             uint8_t* shared, int row_offset, const GemmWork& work,
+                                             Ring<L::kStages>& ring) {
+  uint64_t* full = reinterpret_cast<uint64_t*>(shared + L::kFull);
+  uint64_t* empty = reinterpret_cast<uint64_t*>(shared + L::kEmpty);
+  const int lane = threadIdx.x % 32;
+  uint32_t held = 0;  // stage that the product in flight still reads
+  const auto take = [&](int steps, bool first) {
+    const uint32_t stage = ring.stage;
+    barrier_wait(&full[stage], ring.parity);
+    const uint64_t a = wgmma_descriptor(shared + stage * L::kBytesA + row_offset * kTileK);
+    const uint64_t b = wgmma_descriptor(shared + L::kB + stage * L::kBytesB);
+    wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+      wgmma_s8(acc, a + 2 * step, b + 2 * step, step > 0 || !first);
+    }
+    wgmma_commit();
+    wgmma_wait<1>();
+    if (!first && lane < kCluster) barrier_arrive(&empty[held], lane);
+    held = stage;
+    ring.advance();
+  };
+  constexpr int kSteps = kTileK / kStepK;
+  const bool half = work.end == p.schedule.blocks && p.half_tail;
+  for (int block = work.begin; block < work.end - half; ++block) take(kSteps, block == work.begin);
+  if (half) take(kSteps / 2, work.begin + 1 == work.end);
+  return held;
+}
+
+// Waits for the product; acc may be used afterwards.
+template <class L, int kTileN>
+__device__ __forceinline__ void finish_product(int (&acc)[kTileN / 2], uint8_t* shared,
+                                               uint32_t held) {
+  wgmma_wait<0>();
+  const int lane = threadIdx.x % 32;
+  uint64_t* empty = reinterpret_cast<uint64_t*>(shared + L::kEmpty);
+  if (lane < kCluster) barrier_arrive(&empty[held], lane);
+#pragma unroll
+  for (int i = 0; i < kTileN / 2; ++i) asm volatile("" : "+r"(acc[i]));  // no use before the wait
+}
+
+// Named barriers of the block, one per warpgroup.
+__device__ __forceinline__ void turn_wait(int warpgroup) {
+  asm volatile("bar.sync %0, 256;" ::"r"(warpgroup + 1) : "memory");
+}
+__device__ __forceinline__ void turn_pass(int to_warpgroup) {
+  asm volatile("bar.arrive %0, 256;" ::"r"(to_warpgroup + 1) : "memory");
+}
+
+}  // namespace wf::kernels::gemm
