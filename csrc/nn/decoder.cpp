@@ -106,10 +106,11 @@ const std::vector<FusedBlock>& Decoder::fused_blocks(double weight_quant) {
 
 Trace Decoder::forward(const Batch& batch, const Pass& pass) {
   const ops::RopeTable& table = rotations(batch.tokens.size(1));
-  const ops::RopeTable rotation = ops::rope_at(table, batch.positions);
   const ops::DocumentRanges documents{batch.starts, batch.device_starts, batch.longest,
                                       batch.plain()};
   const bool kernels = kernels_serve(batch, pass);
+  ops::RopeTable rotation;  // the kernels look up the table themselves
+  if (!kernels || !pass.taps.blocks.empty()) rotation = ops::rope_at(table, batch.positions);
   const FusedBlock* fused = kernels ? fused_blocks(pass.weight_quant).data() : nullptr;
   ops::FusedPass fused_pass;
   fused_pass.noise.seed = pass.noise_seed;

@@ -7,6 +7,7 @@
 #ifdef WF_CUDA
 #include "kernels/rms_norm_backward.h"
 #include "kernels/rms_norm_quant.h"
+#include "ops/autograd.h"
 #include "ops/linear_products.h"
 #endif
 
@@ -96,19 +97,6 @@ kernels::GluActivation glu(Activation activation) {
                                          : kernels::GluActivation::kRelu2;
 }
 
-// What an autograd function keeps besides its tensors.
-void remember(AutogradContext* ctx, const char* key, const FusedLinearPtr& linear) {
-  if (linear) ctx->saved_data[key] = c10::IValue::make_capsule(linear);
-}
-FusedLinear* remembered(AutogradContext* ctx, const char* key) {
-  const c10::IValue& value = ctx->saved_data[key];
-  return value.isCapsule() ? static_cast<FusedLinear*>(value.toCapsule().get()) : nullptr;
-}
-void remember_seed(AutogradContext* ctx, const Noise& noise) {
-  ctx->saved_data["seed"] = int64_t(noise.seed);
-}
-uint64_t remembered_seed(AutogradContext* ctx) { return uint64_t(ctx->saved_data["seed"].toInt()); }
-
 // Gradients in the order of a function's arguments: `first`, one per master, nothing for the rest.
 variable_list with_weights(variable_list first, const Tensor& dw, const TernaryGroup& group,
                            size_t arguments) {
@@ -142,7 +130,7 @@ struct AddNormLinear : torch::autograd::Function<AddNormLinear> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     FusedLinear& linear = *remembered(ctx, "linear");
-    const Noise noise{remembered_seed(ctx), saved[6]};
+    const Noise noise = remembered_noise(ctx, saved[6]);
     const LinearBackward products(linear, grads[0], {saved[3], saved[4]}, saved[5], noise);
     const Tensor dw = products.weight();
     const bool has_delta = grads.size() > 1;
@@ -187,7 +175,7 @@ struct GluNormLinear : torch::autograd::Function<GluNormLinear> {
     const auto saved = ctx->get_saved_variables();
     const Tensor &gate_up = saved[0], &gain = saved[1];
     FusedLinear& linear = *remembered(ctx, "linear");
-    const Noise noise{remembered_seed(ctx), saved[6]};
+    const Noise noise = remembered_noise(ctx, saved[6]);
     const LinearBackward products(linear, grads[0], {saved[3], saved[4]}, saved[5], noise);
     const Tensor dw = products.weight();
     const Tensor dn = products.input();
@@ -220,14 +208,10 @@ struct AddNorm : torch::autograd::Function<AddNorm> {
     const auto saved = ctx->get_saved_variables();
     const auto [dx, dgain] =
         norm_backward(grads[0].contiguous(), saved[0], saved[2], saved[1], {},
-                      remembered(ctx, "made_by"), {remembered_seed(ctx), saved[3]});
+                      remembered(ctx, "made_by"), remembered_noise(ctx, saved[3]));
     return {dx, ctx->saved_data["has_delta"].toBool() ? dx : Tensor(), dgain, {}, {}, {}};
   }
 };
-
-std::optional<Tensor> given(const Tensor& t) {
-  return t.defined() ? std::optional(t) : std::nullopt;
-}
 
 }  // namespace
 

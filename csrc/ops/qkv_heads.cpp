@@ -6,6 +6,7 @@
 
 #ifdef WF_CUDA
 #include "kernels/qkv_rope.h"
+#include "ops/autograd.h"
 #include "ops/gradient_codes.h"
 #endif
 
@@ -25,8 +26,8 @@ struct QkvHeads : torch::autograd::Function<QkvHeads> {
                                const std::optional<Tensor>& k_gain, const Tensor& cos,
                                const Tensor& sin, const Tensor& positions, const HeadShape& shape,
                                double eps, const FusedLinearPtr& made_by, const Noise& noise) {
-    ctx->saved_data["made_by"] = c10::IValue::make_capsule(made_by);
-    ctx->saved_data["seed"] = int64_t(noise.seed);
+    remember(ctx, "made_by", made_by);
+    remember_seed(ctx, noise);
     ctx->saved_data["shape"] =
         std::vector<int64_t>{shape.rows, shape.length, shape.heads, shape.kv_heads, shape.head_dim};
     const int tokens = int(qkv.size(0));
@@ -75,9 +76,8 @@ struct QkvHeads : torch::autograd::Function<QkvHeads> {
     const auto *cos = saved[0].const_data_ptr<float>(), *sin = saved[1].const_data_ptr<float>();
     Tensor dqkv = torch::empty({tokens, (shape.heads + 2 * shape.kv_heads) * shape.head_dim},
                                grads[0].options());
-    auto* made_by = static_cast<FusedLinear*>(ctx->saved_data["made_by"].toCapsule().get());
-    const Noise noise{uint64_t(ctx->saved_data["seed"].toInt()), saved[3]};
-    const kernels::GradientCodes codes = hand_over(made_by, dqkv, noise);
+    const kernels::GradientCodes codes =
+        hand_over(remembered(ctx, "made_by"), dqkv, remembered_noise(ctx, saved[3]));
     if (saved.size() == 4) {
       launched(kernels::qkv_rope_backward(view(grads[0]), view(grads[1]), view(grads[2]), positions,
                                           cos, sin, bf16(dqkv), tokens, kernel_shape(shape), codes,
@@ -109,7 +109,6 @@ struct QkvHeads : torch::autograd::Function<QkvHeads> {
 Heads qkv_heads(const Tensor& qkv, const FusedLinearPtr& made_by, const HeadShape& shape,
                 const HeadNorm& norm, const RopeTable& table, const Tensor& positions,
                 const Noise& noise) {
-  const auto given = [](const Tensor& t) { return t.defined() ? std::optional(t) : std::nullopt; };
   const auto out = QkvHeads::apply(qkv, given(norm.q_gain), given(norm.k_gain), table.cos,
                                    table.sin, positions, shape, norm.eps, made_by, noise);
   return {out[0], out[1], out[2]};
