@@ -195,6 +195,8 @@ Outcome Training::run(RunFolder& folder) {
              .parallel = in_.parallel,
              .parameters = model_->trained_parameters(),
              .accumulate = config_.batch.accumulate});
+  // What is left for the host is small: waking ATen's threads for a copy of a batch takes longer.
+  if (in_.hardware.device.is_cuda()) at::set_num_threads(1);
   LayerWatch layers;
   const bool ternary = pass_at(config_.steps - 1).weight_quant > 0;
   if (now_.step == 0) evaluate_now();
