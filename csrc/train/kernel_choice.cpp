@@ -61,19 +61,28 @@ KernelChoice choose_kernels(const RunConfig& config, const Hardware& hardware,
       fail("bf16_weight_gradient_layers: the model has no block {}; its blocks are 0 to {}", layer,
            model.num_layers - 1);
   const bool backward = config.precision == kInt8;
-  const bool weight = backward && config.weight_gradient == WeightGradient::kInt8;
   KernelChoice out;
   out.int8 = {.forward = true,
               .input_gradient = backward,
-              .weight_gradient = weight,
+              .weight_gradient_from = {},
               .bf16_weight_gradient_layers = config.bf16_weight_gradient_layers};
-  const size_t exceptions = weight ? config.bf16_weight_gradient_layers.size() : 0;
+  std::string weight = "bf16";
+  if (backward && config.weight_gradient == WeightGradient::kInt8) {
+    out.int8.weight_gradient_from = 0;
+    weight = "int8";
+  } else if (backward && config.weight_gradient == WeightGradient::kFastest) {
+    out.int8.weight_gradient_from = kFastestInt8WeightGradient;
+    weight = fmt::format("int8 for inputs of at least {} columns, else bf16",
+                         kFastestInt8WeightGradient);
+  }
+  const size_t exceptions = config.bf16_weight_gradient_layers.size();
+  if (out.int8.weight_gradient_from && exceptions > 0)
+    weight += fmt::format(", bf16 in {} blocks", exceptions);
   out.text = fmt::format(
       "ternary linears at λ = 1: forward int8, dX {}, dW {}{}; norms fused with their quantisers; "
       "attention by {}",
-      backward ? "int8 (stochastic rounding)" : "bf16",
-      weight ? "int8 (stochastic rounding)" : "bf16",
-      exceptions ? fmt::format(" but bf16 in {} blocks", exceptions) : "",
+      backward ? "int8" : "bf16", weight,
+      backward ? " (int8 gradients by stochastic rounding)" : "",
       config.deterministic ? "flash, deterministic" : "cuDNN (packed documents: flash)");
   return out;
 }

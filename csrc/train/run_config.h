@@ -20,7 +20,7 @@ enum class StageKind { kTrain, kInsertSubln, kExport };
 enum class DeviceKind { kAuto, kCpu, kCuda };
 enum class ComputeKind { kAuto, kFp32, kBf16, kFp64 };
 enum class TernaryProducts { kInt8, kInt8Forward, kReference };
-enum class WeightGradient { kBf16, kInt8 };
+enum class WeightGradient { kFastest, kBf16, kInt8 };
 enum class InitKind { kWeights, kRandom };
 enum class SubNorms { kOAndDown, kNone };
 enum class Gains { kOnes, kCalibrated };
@@ -49,7 +49,8 @@ inline constexpr auto config::names<TernaryProducts> =
                std::pair{std::string_view("reference"), TernaryProducts::kReference}};
 template <>
 inline constexpr auto config::names<WeightGradient> =
-    std::array{std::pair{std::string_view("bf16"), WeightGradient::kBf16},
+    std::array{std::pair{std::string_view("fastest"), WeightGradient::kFastest},
+               std::pair{std::string_view("bf16"), WeightGradient::kBf16},
                std::pair{std::string_view("int8"), WeightGradient::kInt8}};
 template <>
 inline constexpr auto config::names<InitKind> =
@@ -180,7 +181,7 @@ struct RunConfig {
   DeviceKind device = DeviceKind::kAuto;
   ComputeKind compute = ComputeKind::kAuto;
   TernaryProducts precision = TernaryProducts::kInt8;
-  WeightGradient weight_gradient = WeightGradient::kBf16;
+  WeightGradient weight_gradient = WeightGradient::kFastest;
   std::vector<int64_t> bf16_weight_gradient_layers;
   bool deterministic = false;
   int64_t seed = 1;
@@ -217,7 +218,7 @@ struct RunConfig {
             "forward only, or the plain operations that serve everywhere else"),
         config::field<&C::weight_gradient>("with precision int8: what dW is computed in"),
         config::field<&C::bf16_weight_gradient_layers>(
-            "with weight_gradient int8: blocks, counted from 0, whose dW stays bf16"),
+            "blocks, counted from 0, whose dW stays bf16 all the same"),
         config::field<&C::deterministic>(
             "the same bits in every run on a GPU; attention's backward becomes slower"),
         config::field<&C::seed>("of random weights and of stochastic rounding"),

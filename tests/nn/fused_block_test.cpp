@@ -142,7 +142,7 @@ TEST_P(FusedBlockTest, RepeatsItsBitsAndRecomputesThem) {
   for (size_t i = 0; i < parameters.size(); ++i)
     if (parameters[i].name.find("layers.1.mlp") != std::string::npos) {
       EXPECT_TRUE(one.gradients[i].equal(two.gradients[i])) << parameters[i].name;
-      if (c.int8.weight_gradient && c.int8.bf16_weight_gradient_layers.empty() &&
+      if (c.int8.weight_gradient_from == 0 && c.int8.bf16_weight_gradient_layers.empty() &&
           parameters[i].name.ends_with("down_proj.weight")) {
         EXPECT_FALSE(run(*fused, batch, 5).gradients[i].equal(one.gradients[i]))
             << "another draw must round otherwise";
@@ -153,13 +153,14 @@ TEST_P(FusedBlockTest, RepeatsItsBitsAndRecomputesThem) {
 INSTANTIATE_TEST_SUITE_P(
     Gpu, FusedBlockTest,
     testing::Values(
-        Case{"int8_forward", {true, false, false, {}}, false, ops::Activation::kSilu, 1, 0.99},
-        Case{"bf16_dw", {true, true, false, {}}, false, ops::Activation::kSilu, 1, 0.985},
-        Case{"int8", {true, true, true, {}}, false, ops::Activation::kSilu, 1, 0.98},
-        Case{"int8_relu2", {true, true, true, {}}, false, ops::Activation::kRelu2, 1, 0.98},
-        Case{"int8_qk_norm", {true, true, true, {}}, true, ops::Activation::kSilu, 1, 0.98},
-        Case{"packed", {true, true, true, {}}, true, ops::Activation::kSilu, 5, 0.98},
-        Case{"bf16_layer", {true, true, true, {1}}, false, ops::Activation::kSilu, 1, 0.98}),
+        Case{"int8_forward", {true, false, {}, {}}, false, ops::Activation::kSilu, 1, 0.99},
+        Case{"bf16_dw", {true, true, {}, {}}, false, ops::Activation::kSilu, 1, 0.985},
+        Case{"int8", {true, true, 0, {}}, false, ops::Activation::kSilu, 1, 0.98},
+        Case{"int8_relu2", {true, true, 0, {}}, false, ops::Activation::kRelu2, 1, 0.98},
+        Case{"int8_qk_norm", {true, true, 0, {}}, true, ops::Activation::kSilu, 1, 0.98},
+        Case{"mixed", {true, true, 300, {}}, false, ops::Activation::kSilu, 1, 0.98},
+        Case{"packed", {true, true, 0, {}}, true, ops::Activation::kSilu, 5, 0.98},
+        Case{"bf16_layer", {true, true, 0, {1}}, false, ops::Activation::kSilu, 1, 0.98}),
     [](const auto& info) { return info.param.name; });
 
 TEST(FusedBlock, SaysWhichShapesItCannotServe) {
