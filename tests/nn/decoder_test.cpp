@@ -5,22 +5,16 @@
 
 #include <set>
 
+#include "tests/nn/tiny_config.h"
+
 namespace wf {
 namespace {
 
 using torch::Tensor;
 
 DecoderConfig tiny() {
-  DecoderConfig c;
-  c.vocab_size = 50;
-  c.hidden_size = 32;
-  c.intermediate_size = 48;
-  c.num_layers = 2;
-  c.num_heads = 4;
-  c.num_kv_heads = 2;
-  c.head_dim = 8;
-  c.max_positions = 64;
-  c.qk_norm = c.sub_norm = c.qkv_bias = true;
+  DecoderConfig c = tiny_config();
+  c.qk_norm = c.qkv_bias = true;
   return c;
 }
 

@@ -9,6 +9,7 @@
 #include "optim/adamw.h"
 #include "parallel/single.h"
 #include "tests/gpu/hopper.h"
+#include "tests/nn/tiny_config.h"
 
 #ifdef WF_CUDA
 #include <c10/cuda/CUDAFunctions.h>
@@ -18,16 +19,8 @@ namespace wf {
 namespace {
 
 DecoderConfig tiny() {
-  DecoderConfig c;
-  c.vocab_size = 64;
-  c.hidden_size = 64;
-  c.intermediate_size = 128;
-  c.num_layers = 2;
-  c.num_heads = 2;
-  c.num_kv_heads = 1;
-  c.head_dim = 32;
-  c.max_positions = 32;
-  c.sub_norm = c.tied_head = true;
+  DecoderConfig c = tiny_config();
+  c.tied_head = true;
   return c;
 }
 
