@@ -2,31 +2,43 @@
 
 #include <torch/torch.h>
 
-#include <limits>
-
 #include "ops/ternary.h"
 
 namespace wf {
 
-std::vector<LayerStatistics> LayerWatch::look(const Decoder& model) {
-  std::vector<LayerStatistics> all;
+using torch::Tensor;
+
+LayerWatch::LayerWatch(const Decoder& model) {
+  std::vector<double> scales;
   for (const auto& [name, linear] : model.bit_linears()) {
-    const auto ternary = ops::ternarize(linear->weight);
-    const auto codes = ternary.codes.to(torch::kChar);
-    const double count = double(codes.numel()), scale = ternary.scale.item<double>();
-    const size_t i = all.size();
-    double flips = std::numeric_limits<double>::quiet_NaN();
-    if (i < codes_.size()) {
-      flips = codes.ne(codes_[i]).sum().item<double>() / count;
-      codes_[i] = codes;
-    } else {
-      codes_.push_back(codes);
-      first_scale_.push_back(scale);
-    }
-    all.push_back({name, codes.eq(0).sum().item<double>() / count, flips, scale,
-                   scale / first_scale_[i] - 1});
+    const Tensor weight = linear->weight.detach();
+    const ops::Ternary ternary = ops::ternarize(weight);
+    layers_.push_back({name, weight, ternary.codes.to(torch::kChar)});
+    scales.push_back(ternary.scale.item<double>());
+  }
+  first_scales_ = torch::tensor(scales, torch::kDouble);
+}
+
+std::vector<LayerStatistics> LayerWatch::look() {
+  std::vector<LayerStatistics> all;
+  for (Layer& layer : layers_) {
+    const ops::Ternary ternary = ops::ternarize(layer.weight);
+    const Tensor codes = ternary.codes.to(torch::kChar);
+    const auto share = [&](const Tensor& which) {
+      return which.sum().item<double>() / double(codes.numel());
+    };
+    const double scale = ternary.scale.item<double>(),
+                 first = first_scales_.const_data_ptr<double>()[all.size()];
+    all.push_back({.name = layer.name,
+                   .zero_fraction = share(codes.eq(0)),
+                   .flip_rate = share(codes.ne(layer.codes)),
+                   .scale = scale,
+                   .scale_drift = scale / first - 1});
+    layer.codes = codes;
   }
   return all;
 }
+
+void LayerWatch::state(StateVisitor& visit) { visit("layers.first_scales", first_scales_); }
 
 }  // namespace wf

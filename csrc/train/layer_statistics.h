@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "io/state.h"
 #include "nn/decoder.h"
 
 namespace wf {
@@ -12,19 +13,27 @@ namespace wf {
 struct LayerStatistics {
   std::string name;
   double zero_fraction;  // share of codes that are 0; 0.31 for a Gaussian
-  double flip_rate;      // share of codes that changed since the last look; NaN at the first
+  double flip_rate;      // share of codes that changed since the last look
   double scale;          // Δ
-  double scale_drift;    // Δ now / Δ at the first look − 1
+  double scale_drift;    // Δ now / Δ when the run started − 1
 };
 
-// Remembers the codes of its last look: one byte a weight.
+// Remembers the codes of its last look, one byte a weight, and the scales of its first, which a
+// checkpoint keeps. Being made is a look; a resumed run's flips count from there.
 class LayerWatch {
  public:
-  std::vector<LayerStatistics> look(const Decoder& model);
+  explicit LayerWatch(const Decoder& model);
+  std::vector<LayerStatistics> look();
+  void state(StateVisitor& visit);
 
  private:
-  std::vector<torch::Tensor> codes_;  // int8
-  std::vector<double> first_scale_;
+  struct Layer {
+    std::string name;
+    torch::Tensor weight;
+    torch::Tensor codes;  // int8
+  };
+  std::vector<Layer> layers_;
+  torch::Tensor first_scales_;  // fp64 [layers]
 };
 
 }  // namespace wf

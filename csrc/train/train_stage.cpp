@@ -67,6 +67,7 @@ class Training {
   std::optional<HeldOut> held_out_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Clip> clip_;
+  std::optional<LayerWatch> layers_;  // of a run that gets to ternary weights
   Progress now_;
   std::optional<double> held_out_loss_;
   KernelChoice kernels_;
@@ -102,6 +103,7 @@ Training::Training(const StageInput& in, const fs::path& model_folder, bool resu
   model_->set_int8(kernels_.int8);
   optimizer_ = config_.optimizer.build(model_->trained_parameters());
   clip_ = std::make_unique<Clip>(config_.clip, model_->trained_parameters());
+  if (pass_at(config_.steps - 1).weight_quant > 0) layers_.emplace(*model_);
   now_.steps = config_.steps;
 }
 
@@ -139,6 +141,7 @@ void Training::state(StateVisitor& visit) {
   optimizer_->state(visit);
   clip_->state(visit);
   data_->state(visit);
+  if (layers_) layers_->state(visit);
 }
 
 void Training::resume_from(const SavedCheckpoint& checkpoint) {
@@ -197,8 +200,6 @@ Outcome Training::run(RunFolder& folder) {
              .accumulate = config_.batch.accumulate});
   // What is left for the host is small: waking ATen's threads for a copy of a batch takes longer.
   if (in_.hardware.device.is_cuda()) at::set_num_threads(1);
-  LayerWatch layers;
-  const bool ternary = pass_at(config_.steps - 1).weight_quant > 0;
   if (now_.step == 0) evaluate_now();
 
   bool stop = false;
@@ -219,9 +220,9 @@ Outcome Training::run(RunFolder& folder) {
       narrator_->report(now_, report.tokens, step.read(report), lr, pass.weight_quant, log_now);
     now_.step = done;
     now_.tokens += report.tokens;
-    if (ternary && (last || done % config_.log.layers_every == 0)) {
+    if (layers_ && (last || done % config_.log.layers_every == 0)) {
       nlohmann::ordered_json list = nlohmann::ordered_json::array();
-      for (const auto& s : layers.look(*model_))
+      for (const auto& s : layers_->look())
         list.push_back({{"name", s.name},
                         {"zero_fraction", s.zero_fraction},
                         {"flip_rate", s.flip_rate},

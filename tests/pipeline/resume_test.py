@@ -26,6 +26,7 @@ def test_a_fresh_process_continues_with_equal_losses(trainer, optimizer):
         quant__weights="{kind: linear, start: 0, value: 1, warmup_steps: 8}",
         quant__activations="{kind: linear, start: 0, value: 1, warmup_steps: 8}",
         clip__z_score=3,
+        log__layers_every=6,
     )
     trainer.run("pretrain", name="straight", **settings)
     shutil.copytree(trainer.folder / "straight", trainer.folder / "resumed")
@@ -39,6 +40,10 @@ def test_a_fresh_process_continues_with_equal_losses(trainer, optimizer):
     assert resumed == {step: straight[step] for step in resumed}
     last = [trainer.metrics(name, "eval")[-1] for name in ("straight", "resumed")]
     assert last[0]["loss_ternary"] == last[1]["loss_ternary"]
+    layers = [trainer.metrics(name, "layers")[-1]["layers"] for name in ("straight", "resumed")]
+    drifts = [[layer["scale_drift"] for layer in one] for one in layers]
+    assert drifts[0] == drifts[1]
+    assert all(drift != 0 for drift in drifts[0])
 
 
 def test_sigterm_saves_exits_143_and_the_same_command_finishes(trainer):
