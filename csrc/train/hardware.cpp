@@ -158,4 +158,9 @@ int64_t Hardware::memory_total() const {
   return int64_t(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
 }
 
+int64_t Hardware::memory_within_reach() const {
+  if (device.is_cuda()) return memory_total();  // memory_in_use counts other processes too
+  return std::stoll(proc_value("/proc/meminfo", "MemAvailable")) * 1024 + memory_in_use();
+}
+
 }  // namespace wf

@@ -41,6 +41,9 @@ struct Hardware {
   // Bytes in use now on the device (this process's resident memory on a CPU), and all there are.
   int64_t memory_in_use() const;
   int64_t memory_total() const;
+  // Up to what memory_in_use may grow: of a CPU's memory the system and other processes have a
+  // part.
+  int64_t memory_within_reach() const;
 };
 
 // Throws Error, in one sentence, for a GPU that was asked for and is not usable: none there, a

@@ -7,6 +7,7 @@
 #include "model/hf_config.h"
 #include "model/load.h"
 #include "train/calibrate.h"
+#include "train/estimate.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
@@ -25,6 +26,7 @@ struct Losses {
 
 Outcome insert_subln_stage(const StageInput& input) {
   const RunConfig& config = input.config;
+  const int64_t held_before = input.hardware.memory_in_use();
   const HfFolder source(find_model_folder(config.model.path));
   const auto original = load_decoder(source, {.precision = input.hardware.precision});
   const bool insert = config.insert.sub_norms == SubNorms::kOAndDown;
@@ -42,6 +44,7 @@ Outcome insert_subln_stage(const StageInput& input) {
     held_out.emplace(config.evaluate.path, config.evaluate.tokens, shape);
     if (data) check_separate(held_out->corpus(), *data);
   }
+  report_memory(estimate_insertion(*student, *original, config), held_before, input.hardware);
   if (input.dry_run) {
     log::say("dry run: model, data and target fit together; nothing was written");
     return Outcome::kDone;

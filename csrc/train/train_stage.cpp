@@ -125,13 +125,8 @@ void Training::describe() const {
            double(config_.steps * step_tokens) / 1e6, config_.objective.kind(),
            config_.optimizer.kind());
   log::say("{}", kernels_.text);
-  const MemoryEstimate memory = estimate_memory(*model_, config_, kernels_.int8.forward);
-  log::say(
-      "memory: about {:.2f} GB at the peak (weights {:.2f}, gradients {:.2f}, optimizer {:.2f}, "
-      "activations {:.2f}, in use before {:.2f})",
-      double(memory.total() + held_before_) / 1e9, double(memory.weights) / 1e9,
-      double(memory.gradients) / 1e9, double(memory.optimizer) / 1e9,
-      double(memory.activations) / 1e9, double(held_before_) / 1e9);
+  report_memory(estimate_training(*model_, teacher_.get(), config_, kernels_.int8.forward),
+                held_before_, in_.hardware);
 }
 
 // Everything a run needs to go on, weights apart.

@@ -1,6 +1,7 @@
 """From random weights to a ternary model that transformers loads; and what goes wrong."""
 
 import os
+import re
 
 import pytest
 
@@ -60,7 +61,17 @@ def test_the_stages_follow_one_another_and_transformers_loads_the_result(base):
 def test_dry_run_checks_and_writes_nothing(trainer):
     output = trainer.run("pretrain", "--dry-run", name="dry", steps=60, **TINY)
     assert "memory: about" in output
+    assert "WARNING" not in output
     assert not (trainer.folder / "dry").exists()
+
+
+def test_a_run_that_needs_more_memory_than_there_is_is_warned(trainer):
+    with open("/proc/meminfo") as file:
+        total = next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemTotal"))
+    rows = total // (64 * 2048)  # a token takes far more than 2 kB in this model
+    settings = TINY | dict(steps=60, batch__rows=rows, batch__sequence_length=64)
+    output = trainer.run("pretrain", "--dry-run", name="huge", **settings)
+    assert re.search(r"WARNING: that is more than the [0-9.]+ GB within reach", output)
 
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",)])
