@@ -17,13 +17,13 @@ namespace {
 
 const Pass kFullPrecision{.taps = {}, .weight_quant = 0, .activation_quant = 0};
 
-// Σ x·n and Σ n² per channel over the tokens seen, n = x·rstd the normalised row.
+// Σ x·n and Σ n² per channel over the tokens seen, n the normalised row of a·x.
 struct LeastSquares {
   Tensor cross, square;  // [K] fp64
 
-  void add(const Tensor& x, double eps) {
+  void add(const Tensor& x, const Tensor& scale, double eps) {
     const Tensor wide = x.detach().to(torch::kFloat);
-    const Tensor normed = ops::rms_norm(wide, torch::ones({wide.size(-1)}, wide.options()), eps);
+    const Tensor normed = ops::rms_norm(wide * scale, torch::ones_like(scale), eps);
     const Tensor c = (wide * normed).sum(0, false, torch::kDouble),
                  s = normed.square().sum(0, false, torch::kDouble);
     cross = cross.defined() ? cross + c : c;
@@ -41,8 +41,8 @@ struct LeastSquares {
 
 }  // namespace
 
-void fit_gains(Decoder& student, Decoder& original, DataSource& data, int64_t rows,
-               ParallelContext& parallel) {
+void fit_gains(Decoder& student, Decoder& original, const ChannelScales& scales, DataSource& data,
+               int64_t rows, ParallelContext& parallel) {
   const torch::NoGradGuard no_grad;
   const double eps = student.config().rms_norm_eps;
   const size_t layers = student.blocks().size();
@@ -54,8 +54,8 @@ void fit_gains(Decoder& student, Decoder& original, DataSource& data, int64_t ro
     seen += batch.tokens.size(0) * parallel.size();
     const Trace trace = original.forward(batch, pass);
     for (size_t i = 0; i < layers; ++i) {
-      attention[i].add(trace.blocks[i].o_input, eps);
-      feed_forward[i].add(trace.blocks[i].down_input, eps);
+      attention[i].add(trace.blocks[i].o_input, scales.o_input[i], eps);
+      feed_forward[i].add(trace.blocks[i].down_input, scales.down_input[i], eps);
     }
   }
   for (size_t i = 0; i < layers; ++i) {

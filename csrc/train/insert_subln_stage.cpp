@@ -71,7 +71,11 @@ Outcome insert_subln_stage(const StageInput& input) {
   report("original", *original);
   if (insert) report("SubLN with gains of one", *student);
   if (calibrate) {
-    fit_gains(*student, *original, *data, config.insert.calibration_rows, input.parallel);
+    const ChannelScales scales = config.insert.balance_steps > 0
+                                     ? balance_channels(*student, *original, *data,
+                                                        config.insert.balance_steps, input.parallel)
+                                     : ChannelScales::ones(*student);
+    fit_gains(*student, *original, scales, *data, config.insert.calibration_rows, input.parallel);
     report("gains in closed form", *student);
     if (!train_gains(*student, *original, *data, config.insert.calibration_steps,
                      config.insert.calibration_lr, input.parallel)) {

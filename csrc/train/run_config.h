@@ -158,14 +158,19 @@ struct CheckpointConfig {
 struct InsertConfig {
   SubNorms sub_norms = SubNorms::kOAndDown;
   Gains gains = Gains::kCalibrated;
+  int64_t balance_steps = 100;
   int64_t calibration_rows = 16;
   int64_t calibration_steps = 100;
-  double calibration_lr = 3e-3;
+  double calibration_lr = 1e-2;
   static constexpr auto fields() {
     using C = InsertConfig;
     return config::fields<C>(
         config::field<&C::sub_norms>("where norms go: before o_proj and down_proj, or nowhere"),
         config::field<&C::gains>("of the new norms: ones, or fitted to the original model"),
+        config::field<&C::balance_steps>(
+            "calibrated: batches from which the channels before the new norms get scales, so that "
+            "the norms take less away; 0 leaves v_proj and up_proj as they are",
+            config::non_negative),
         config::field<&C::calibration_rows>("sequences for the closed form", config::positive),
         config::field<&C::calibration_steps>("steps that train the gains alone",
                                              config::non_negative),
