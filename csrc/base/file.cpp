@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <utility>
 
 #include "base/error.h"
@@ -39,6 +41,30 @@ void move_into_place(const fs::path& from, const fs::path& to) {
   fs::rename(from, to, bad);
   check(bad, from, "rename to " + to.filename().string());
 }
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+    check(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr));
+  }
+  void add(std::span<const std::byte> bytes) {
+    check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()));
+  }
+  std::string hex() {
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned size = 0;
+    check(EVP_DigestFinal_ex(context_.get(), digest.data(), &size));
+    std::string text;
+    for (unsigned i = 0; i < size; ++i) text += fmt::format("{:02x}", digest[i]);
+    return text;
+  }
+
+ private:
+  static void check(int done) {
+    if (done != 1) fail("SHA-256 is not available in this OpenSSL");
+  }
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context_;
+};
 
 }  // namespace
 
@@ -118,17 +144,22 @@ void write_folder(const fs::path& path, const std::function<void(const fs::path&
 }
 
 std::string sha256_hex(std::span<const std::byte> bytes) {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned size = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha256(), nullptr) != 1)
-    fail("SHA-256 is not available in this OpenSSL");
-  std::string hex;
-  for (unsigned i = 0; i < size; ++i) hex += fmt::format("{:02x}", digest[i]);
-  return hex;
+  Sha256 digest;
+  digest.add(bytes);
+  return digest.hex();
 }
 
 std::string sha256_hex_of_file(const fs::path& path) {
-  return sha256_hex(MappedFile(path).bytes());
+  constexpr std::size_t kPart = 16 << 20;  // what has been read is released: it counts as in use
+  const MappedFile file(path);
+  Sha256 digest;
+  for (auto rest = file.bytes(); !rest.empty();) {
+    const auto part = rest.first(std::min(kPart, rest.size()));
+    digest.add(part);
+    release_pages(part);
+    rest = rest.subspan(part.size());
+  }
+  return digest.hex();
 }
 
 FileLock::FileLock(const fs::path& path, std::string_view what)
