@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 DESCRIPTION = """Downloads a model folder: configuration, weights (.safetensors) and tokenizer.
@@ -56,15 +57,12 @@ class Progress:
 def run(options) -> None:
     from wf.fetch import Fetch
 
-    progress = Progress()
     try:
-        interruptibly(Fetch(options.url, options.folder, progress).run)
+        with closing(Progress()) as progress:
+            interruptibly(Fetch(options.url, options.folder, progress).run)
     except KeyboardInterrupt:
-        progress.close()
         print("\nwf: interrupted; the same command goes on from here", file=sys.stderr, flush=True)
         os._exit(130)  # an ordinary exit would wait for a transfer that has stalled
-    finally:
-        progress.close()
     print(options.folder)
 
 
