@@ -44,16 +44,16 @@ function(wf_precompiled_torch target)
   target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
 endfunction()
 
-# wf_program(name): csrc/app/<name>.cpp, put at the top of the build folder. `programs` builds them all, without tests.
+# wf_program(name [TORCH]): csrc/app/<name>.cpp with the layers so far, put at the top of the build folder. `programs`
+# builds them all, without tests.
 add_custom_target(programs)
 function(wf_program name)
-  if(NOT EXISTS ${CMAKE_SOURCE_DIR}/csrc/app/${name}.cpp)
-    return()
-  endif()
   add_executable(${name} ${CMAKE_SOURCE_DIR}/csrc/app/${name}.cpp)
   target_link_libraries(${name} PRIVATE jemalloc ${WF_LAYERS} CLI11::CLI11)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR})
-  wf_precompiled_torch(${name})
+  if("TORCH" IN_LIST ARGN)
+    wf_precompiled_torch(${name})
+  endif()
   add_dependencies(programs ${name})
 endfunction()
 

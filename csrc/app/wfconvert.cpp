@@ -1,6 +1,5 @@
 // wfconvert CHECKPOINT -o model.gguf: a model folder as a GGUF file; and back, and what is in one.
 #include <signal.h>
-#include <torch/torch.h>
 
 #include <CLI/CLI.hpp>
 #include <cctype>
@@ -10,12 +9,12 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/program.h"
-#include "exporter/gguf_export.h"
-#include "exporter/gguf_import.h"
-#include "exporter/gguf_inspect.h"
-#include "exporter/gguf_logits.h"
-#include "exporter/gguf_validate.h"
-#include "train/run_folder.h"
+#include "formats/saved_checkpoint.h"
+#include "gguf/gguf_export.h"
+#include "gguf/gguf_import.h"
+#include "gguf/gguf_inspect.h"
+#include "gguf/gguf_logits.h"
+#include "gguf/gguf_validate.h"
 
 namespace {
 
@@ -163,22 +162,14 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto fail = [](const std::string& text) {
-    wf::log::line("wfconvert: " + text);
-    return kFailed;
-  };
-  try {
-    Options options;
-    const int code = parse(argc, argv, options);
-    return code >= 0 ? code : run(options);
-  } catch (const Interrupted&) {
-    wf::log::line("wfconvert: interrupted; nothing was written");
-    return kInterrupted + caught_signal;
-  } catch (const wf::Error& error) {
-    return fail(error.what());
-  } catch (const c10::Error& error) {
-    return fail(fmt::format("internal error: {}", error.what_without_backtrace()));
-  } catch (const std::exception& error) {
-    return fail(fmt::format("internal error: {}", error.what()));
-  }
+  return wf::run_main("wfconvert", [&] {
+    try {
+      Options options;
+      const int code = parse(argc, argv, options);
+      return code >= 0 ? code : run(options);
+    } catch (const Interrupted&) {
+      wf::log::line("wfconvert: interrupted; nothing was written");
+      return kInterrupted + caught_signal;
+    }
+  });
 }

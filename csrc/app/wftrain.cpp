@@ -6,6 +6,7 @@
 
 #include "base/environment.h"
 #include "base/log.h"
+#include "base/program.h"
 #include "train/kernel_choice.h"
 #include "train/signal.h"
 #include "train/stage.h"
@@ -18,7 +19,7 @@ const char* malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0";
 
 namespace {
 
-constexpr int kDone = 0, kFailed = 1, kUsage = 2;
+constexpr int kDone = 0, kUsage = 2;
 
 struct Options {
   std::string config;
@@ -93,20 +94,9 @@ int run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto fail = [](const std::string& text) {
-    wf::log::set_narrating(true);  // every rank may fail aloud
-    wf::log::line("wftrain: " + text);
-    return kFailed;
-  };
-  try {
+  return wf::run_main("wftrain", [&] {
     Options options;
     const int code = parse(argc, argv, options);
     return code >= 0 ? code : run(options);
-  } catch (const wf::Error& error) {
-    return fail(error.what());
-  } catch (const c10::Error& error) {
-    return fail(fmt::format("internal error: {}", error.what_without_backtrace()));
-  } catch (const std::exception& error) {
-    return fail(fmt::format("internal error: {}", error.what()));
-  }
+  });
 }

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/log.h"
 
 extern char** environ;
 
@@ -37,12 +38,33 @@ class Scratch {
   std::FILE* file_;
 };
 
+fs::path own_path() {
+  std::error_code none;
+  return fs::read_symlink("/proc/self/exe", none);
+}
+
 std::string last_line(std::string text) {
   while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
   return text.substr(text.find_last_of('\n') + 1);
 }
 
 }  // namespace
+
+int run_main(const std::string& name, const std::function<int()>& run) {
+  const auto fail_saying = [&](const std::string& text) {
+    log::set_narrating(true);  // every rank may fail aloud
+    log::line(name + ": " + text);
+    return EXIT_FAILURE;
+  };
+  try {
+    return run();
+  } catch (const Error& error) {
+    return fail_saying(error.what());
+  } catch (const std::exception& error) {
+    const std::string text = error.what();  // Torch's goes on with where it was thrown
+    return fail_saying("internal error: " + text.substr(0, text.find("\nException raised from")));
+  }
+}
 
 std::string run_program(const std::vector<std::string>& arguments, bool show_errors) {
   const Scratch output, errors;
@@ -69,12 +91,14 @@ std::string run_program(const std::vector<std::string>& arguments, bool show_err
 }
 
 std::string wf_command() {
-  std::error_code none;
-  const fs::path self = fs::read_symlink("/proc/self/exe", none);
-  for (fs::path folder = self.parent_path(); folder.has_relative_path();
+  for (fs::path folder = own_path().parent_path(); folder.has_relative_path();
        folder = folder.parent_path())
     if (const fs::path found = folder / ".venv/bin/wf"; fs::exists(found)) return found.string();
   return "wf";
+}
+
+std::string sibling_program(const std::string& name) {
+  return (own_path().parent_path() / name).string();
 }
 
 }  // namespace wf

@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "io/hf_folder.h"
+#include "formats/hf_folder.h"
+#include "formats/saved_checkpoint.h"
 #include "io/state_file.h"
 
 namespace wf {
@@ -25,23 +26,11 @@ struct Checkpoint {
   std::filesystem::path companions_from;  // folder whose tokenizer files travel along
 };
 
-struct SavedCheckpoint {
-  std::filesystem::path folder;  // opens as an HfFolder
-  int64_t step = 0;
-  std::optional<double> loss;
-};
-
 // Writes RUN/checkpoints/step-00001000 and returns it. It appears complete or not at all, whatever
 // interrupts the writing. One rank of a run calls this.
 SavedCheckpoint save_checkpoint(const std::filesystem::path& run_folder,
                                 const Checkpoint& checkpoint,
                                 int64_t max_shard_bytes = kMaxShardBytes);
-
-// All of a run's checkpoints by ascending step; none where nothing was saved yet.
-std::vector<SavedCheckpoint> list_checkpoints(const std::filesystem::path& run_folder);
-
-// Compares every file with the manifest; throws Error naming the first that differs.
-void verify_checkpoint(const std::filesystem::path& folder);
 
 // The newest checkpoint that verifies. Newer ones that do not are reported and renamed to
 // step-....damaged, so that training can write those steps anew. Throws Error when there are

@@ -1,7 +1,7 @@
 #include "data/manifest.h"
 
 #include "base/error.h"
-#include "io/json.h"
+#include "formats/json.h"
 
 namespace wf {
 namespace {

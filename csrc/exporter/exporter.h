@@ -23,12 +23,6 @@ class Exporter {
   virtual void write(const Exported& exported, const std::filesystem::path& folder) = 0;
 };
 
-// A transformers folder: weights, config.json, the companions and, where transformers has no class
-// for `config`, the modelling file. Appears only when complete.
-void write_model_folder(const std::filesystem::path& folder,
-                        const std::vector<NamedTensor>& weights, const nlohmann::json& config,
-                        const std::filesystem::path& companions_from);
-
 // Throws Error for 0 < λ < 1: such a model is neither full precision nor ternary.
 void refuse_blends(const Exported& exported);
 

@@ -3,8 +3,10 @@
 #include <torch/torch.h>
 
 #include "base/log.h"
-#include "model/hf_config.h"
+#include "io/tensor_file.h"
 #include "ops/ternary.h"
+#include "shape/hf_config.h"
+#include "shape/model_folder.h"
 
 namespace wf {
 
@@ -41,7 +43,7 @@ void HfLatent::write(const Exported& exported, const std::filesystem::path& fold
                           ternary ? Quantization::kOnline : Quantization::kNone, weight_quant,
                           activation_quant);
   if (bf16) config["dtype"] = "bfloat16";
-  write_model_folder(folder, weights, config, exported.companions_from);
+  write_model_folder(folder, writable(weights), config, exported.companions_from);
 }
 
 }  // namespace wf

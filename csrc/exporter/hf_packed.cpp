@@ -3,9 +3,11 @@
 #include <torch/torch.h>
 
 #include "base/error.h"
-#include "model/hf_config.h"
+#include "io/tensor_file.h"
 #include "model/packed_codes.h"
 #include "ops/ternary.h"
+#include "shape/hf_config.h"
+#include "shape/model_folder.h"
 
 namespace wf {
 
@@ -31,7 +33,8 @@ void HfPacked::write(const Exported& exported, const std::filesystem::path& fold
     weights.push_back({parameter.name, pack_codes(ternary.codes)});
     weights.push_back({parameter.name + "_scale", ternary.scale.to(torch::kFloat).reshape({1})});
   }
-  write_model_folder(folder, weights, hf_config(c, exported.config, Quantization::kPacked, 1, 1),
+  write_model_folder(folder, writable(weights),
+                     hf_config(c, exported.config, Quantization::kPacked, 1, 1),
                      exported.companions_from);
 }
 

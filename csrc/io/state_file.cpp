@@ -7,7 +7,8 @@
 #include <limits>
 
 #include "base/error.h"
-#include "io/json.h"
+#include "formats/json.h"
+#include "io/tensor_file.h"
 
 namespace wf {
 namespace {
@@ -60,7 +61,7 @@ StateLoader::StateLoader(const std::filesystem::path& tensors, const std::filesy
 }
 
 void StateLoader::operator()(const std::string& name, torch::Tensor& value) {
-  const torch::Tensor saved = tensors_.tensor(name);
+  const torch::Tensor saved = as_torch(tensors_.tensor(name));
   unread_.erase(name);
   if (!value.defined()) {
     value = saved.clone();

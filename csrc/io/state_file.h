@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "formats/safetensors.h"
 #include "io/named_tensor.h"
-#include "io/safetensors.h"
 #include "io/state.h"
 
 namespace wf {

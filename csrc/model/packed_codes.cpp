@@ -2,29 +2,28 @@
 
 #include <torch/torch.h>
 
-#include "base/error.h"
+#include "ternary/packed_codes.h"
 
 namespace wf {
 
 using torch::Tensor;
 
 Tensor pack_codes(const Tensor& codes) {
-  if (codes.size(0) % 4)
-    fail("a matrix of {} rows cannot be packed four codes a byte: the rows must be a multiple of 4",
-         codes.size(0));
-  const auto quarters = (codes + 1).to(torch::kUInt8).chunk(4, 0);
-  Tensor packed = quarters[0].clone();
-  for (int64_t i = 1; i < 4; ++i) packed.bitwise_or_(quarters[i].bitwise_left_shift(2 * i));
-  return packed;
+  const Tensor small = codes.to(torch::kCPU, torch::kChar).contiguous();
+  const auto packed = pack_codes({small.const_data_ptr<int8_t>(), std::size_t(small.numel())},
+                                 small.size(0), small.size(1));
+  return torch::tensor(packed, torch::kUInt8).view({-1, small.size(1)});
 }
 
 Tensor unpack_codes(const Tensor& packed) {
-  const int64_t rows = packed.size(0);
-  Tensor codes = torch::empty({4 * rows, packed.size(1)}, torch::kFloat);
-  for (int64_t i = 0; i < 4; ++i)
-    codes.slice(0, i * rows, (i + 1) * rows)
-        .copy_(packed.bitwise_right_shift(2 * i).bitwise_and_(3))
-        .sub_(1);
+  const Tensor bytes = packed.contiguous();
+  Tensor codes = torch::empty({4 * bytes.size(0), bytes.size(1)}, torch::kFloat);
+  std::vector<int8_t> row(std::size_t(codes.size(1)));  // the whole matrix would take memory twice
+  for (int64_t i = 0; i < codes.size(0); ++i) {
+    unpack_codes({bytes.const_data_ptr<uint8_t>(), std::size_t(bytes.numel())}, codes.size(0),
+                 codes.size(1), i, 1, row.data());
+    std::ranges::copy(row, codes.mutable_data_ptr<float>() + i * codes.size(1));
+  }
   return codes;
 }
 

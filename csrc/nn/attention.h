@@ -1,9 +1,10 @@
 // The attention half of a block, without its residual: norm'd rows in, delta out.
 #pragma once
 #include "nn/bit_linear.h"
-#include "nn/decoder_config.h"
 #include "nn/norm.h"
 #include "ops/attention.h"
+#include "ops/rope.h"
+#include "shape/decoder_config.h"
 
 namespace wf {
 

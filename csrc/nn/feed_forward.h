@@ -1,8 +1,9 @@
 // The feed-forward half of a block, without its residual.
 #pragma once
 #include "nn/bit_linear.h"
-#include "nn/decoder_config.h"
 #include "nn/norm.h"
+#include "ops/gated.h"
+#include "shape/decoder_config.h"
 
 namespace wf {
 
@@ -18,7 +19,7 @@ class FeedForward : public torch::nn::Module {
   std::shared_ptr<RmsNorm> ffn_sub_norm;  // null without sub_norm
 
  private:
-  ops::Activation activation_;
+  Activation activation_;
   Precision precision_;
 };
 

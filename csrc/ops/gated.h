@@ -2,9 +2,9 @@
 #pragma once
 #include <torch/types.h>
 
-namespace wf::ops {
+#include "shape/activation.h"
 
-enum class Activation { kSilu, kRelu2 };  // relu2(x) = max(x, 0)²
+namespace wf::ops {
 
 // gate, up [..., F] of one dtype; the result keeps it. Saves gate and up only.
 torch::Tensor gated(const torch::Tensor& gate, const torch::Tensor& up, Activation activation);

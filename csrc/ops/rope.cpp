@@ -3,7 +3,6 @@
 #include <torch/torch.h>
 
 #include <cmath>
-#include <numbers>
 
 namespace wf::ops {
 
@@ -35,18 +34,6 @@ struct Rope : torch::autograd::Function<Rope> {
 };
 
 }  // namespace
-
-double scaled_frequency(double frequency, const RopeScaling& s) {
-  if (s.kind == RopeScaling::Kind::kLinear) return frequency / s.factor;
-  const double wavelength = 2 * std::numbers::pi / frequency;
-  const double low = s.original_context / s.low_freq_factor;
-  const double high = s.original_context / s.high_freq_factor;
-  if (wavelength < high) return frequency;
-  if (wavelength > low) return frequency / s.factor;
-  const double smooth = (s.original_context / wavelength - s.low_freq_factor) /
-                        (s.high_freq_factor - s.low_freq_factor);
-  return (1 - smooth) * frequency / s.factor + smooth * frequency;
-}
 
 RopeTable make_rope_table(int64_t positions, int64_t head_dim, double theta,
                           const std::optional<RopeScaling>& scaling, torch::TensorOptions options) {

@@ -1,29 +1,39 @@
 #include "ops/ternary.h"
 
+#include <ATen/Parallel.h>
 #include <torch/torch.h>
 
-#include <cmath>
-#include <limits>
-
 #include "base/error.h"
+#include "ternary/absmean.h"
 
 namespace wf::ops {
 
 using torch::Tensor;
 
-Tensor abs_sum(const Tensor& part) { return part.detach().abs().sum(torch::kDouble); }
+namespace {
 
-Tensor absmean_of(const Tensor& abs_sum, int64_t numel, torch::ScalarType dtype) {
-  return (abs_sum / double(numel)).to(dtype).clamp_min(1e-5);
+// On Torch's threads, which training has.
+void on_torch_threads(int64_t count, const std::function<void(int64_t)>& action) {
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) action(i);
+  });
 }
 
-Tensor absmean(const Tensor& weight) {
-  return absmean_of(abs_sum(weight), weight.numel(), weight.scalar_type());
+Ternary ternarize_on_cpu(const Tensor& weight) {
+  constexpr int64_t kPart = 1 << 15;
+  const Tensor plain = weight.contiguous();
+  const std::span values(plain.const_data_ptr<float>(), std::size_t(plain.numel()));
+  const StoredTensor stored{Dtype::kF32, plain.sizes().vec(), std::as_bytes(values), nullptr};
+  const float scale = absmean_of(abs_sum(stored, on_torch_threads), plain.numel());
+  Tensor codes = torch::empty_like(plain);
+  float* out = codes.mutable_data_ptr<float>();
+  at::parallel_for(0, plain.numel(), kPart, [&](int64_t begin, int64_t end) {
+    ternary_codes(values.subspan(std::size_t(begin), std::size_t(end - begin)), scale, out + begin);
+  });
+  return {codes, torch::scalar_tensor(scale)};
 }
 
-Tensor codes_of(const Tensor& part, const Tensor& scale) {
-  return (part * scale.reciprocal()).round_().clamp_(-1, 1);
-}
+}  // namespace
 
 Ternary ternarize(const Tensor& weight) {
   if (weight.scalar_type() != torch::kFloat && weight.scalar_type() != torch::kDouble)
@@ -32,28 +42,15 @@ Ternary ternarize(const Tensor& weight) {
         "them)",
         c10::toString(weight.scalar_type()));
   const torch::NoGradGuard no_grad;
-  const Tensor scale = absmean(weight);
-  return {codes_of(weight, scale), scale};
+  if (weight.is_cpu() && weight.scalar_type() == torch::kFloat) return ternarize_on_cpu(weight);
+  const Tensor mean = weight.abs().sum(torch::kDouble) / double(weight.numel());
+  const Tensor scale = mean.to(weight.scalar_type()).clamp_min(double(kLeastScale));
+  return {(weight * scale.reciprocal()).round_().clamp_(-1, 1), scale};
 }
 
 void master_from_codes_(Tensor codes, const Tensor& scale) {
-  const torch::NoGradGuard no_grad;
-  const int64_t nonzeros = codes.count_nonzero().item<int64_t>();
-  if (nonzeros == 0) return;  // an all-zero matrix has no scale to keep: absmean gives the floor
-  // |W| must sum to Δ·numel. No single fp32 magnitude may do that (above a power of two Δ/p has
-  // coarser steps than Δ), so the first `raised` non-zeros take the next fp32 value up.
-  const double sum = double(scale.item<float>()) * double(codes.numel());
-  float low = float(sum / double(nonzeros));
-  if (double(low) * double(nonzeros) > sum) low = std::nextafter(low, 0.0F);
-  const float high = std::nextafter(low, std::numeric_limits<float>::infinity());
-  int64_t raised =
-      std::llround((sum - double(low) * double(nonzeros)) / (double(high) - double(low)));
-  // A piece at a time: a matrix of positions would be larger than the master itself.
-  for (Tensor piece : codes.view(-1).split(1 << 18)) {
-    const Tensor position = piece.abs().cumsum(0, torch::kLong);
-    piece.mul_(torch::where(position <= raised, high, low).to(torch::kFloat));
-    raised -= position[-1].item<int64_t>();
-  }
+  master_from_codes({codes.mutable_data_ptr<float>(), std::size_t(codes.numel())},
+                    scale.item<float>());
 }
 
 }  // namespace wf::ops

@@ -11,21 +11,6 @@ namespace wf {
 
 namespace fs = std::filesystem;
 
-fs::path find_model_folder(const fs::path& path) {
-  if (fs::exists(path / "config.json")) return path;
-  if (!fs::is_directory(path))
-    fail("{}: no such folder; model.path names a Hugging Face folder or a run folder",
-         path.string());
-  const auto saved = list_checkpoints(path);
-  if (saved.empty())
-    fail(
-        "{}: neither a model folder (no config.json) nor a run folder with checkpoints: has the "
-        "earlier stage finished?",
-        path.string());
-  verify_checkpoint(saved.back().folder);
-  return saved.back().folder;
-}
-
 std::vector<NamedTensor> named_weights(const Decoder& model) {
   std::vector<NamedTensor> all;
   for (const auto& parameter : model.trained_parameters())

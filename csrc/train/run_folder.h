@@ -12,10 +12,6 @@
 
 namespace wf {
 
-// `path` when it is a model folder itself; the newest checkpoint when it is a run folder. Throws
-// Error otherwise.
-std::filesystem::path find_model_folder(const std::filesystem::path& path);
-
 // The masters as they go into a checkpoint.
 std::vector<NamedTensor> named_weights(const Decoder& model);
 

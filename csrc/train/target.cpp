@@ -5,7 +5,7 @@
 #include <array>
 
 #include "base/error.h"
-#include "exporter/gguf_graph.h"
+#include "gguf/gguf_graph.h"
 
 namespace wf {
 

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/decoder_config.h"
+#include "shape/decoder_config.h"
 #include "train/run_config.h"
 
 namespace wf {

@@ -11,7 +11,8 @@
 
 #include "base/file.h"
 #include "checkpoint/retention.h"
-#include "io/json.h"
+#include "formats/json.h"
+#include "io/tensor_file.h"
 #include "tests/base/temporary_folder.h"
 #include "tests/io/expect_error.h"
 #include "tests/io/python.h"
@@ -64,7 +65,8 @@ class CheckpointTest : public testing::Test {
     read.state(load);
     load.finish();
     EXPECT_EQ(read, Trained(saved.step));
-    EXPECT_TRUE(torch::equal(HfFolder(saved.folder).tensor("w"), Trained(saved.step).weight));
+    EXPECT_TRUE(
+        torch::equal(as_torch(HfFolder(saved.folder).tensor("w")), Trained(saved.step).weight));
   }
   fs::path folder(int64_t step) const { return run_ / fmt::format("checkpoints/step-{:08}", step); }
   std::vector<std::string> names() const {

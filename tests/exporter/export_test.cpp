@@ -9,15 +9,16 @@
 #include "base/error.h"
 #include "exporter/hf_latent.h"
 #include "exporter/hf_packed.h"
-#include "io/json.h"
-#include "io/safetensors.h"
-#include "io/safetensors_write.h"
-#include "model/family.h"
-#include "model/hf_config.h"
+#include "formats/json.h"
+#include "formats/safetensors.h"
+#include "io/tensor_file.h"
 #include "model/load.h"
 #include "model/packed_codes.h"
 #include "ops/ternary.h"
+#include "shape/family.h"
+#include "shape/hf_config.h"
 #include "tests/base/temporary_folder.h"
+#include "tests/exporter/tiny_model.h"
 
 namespace wf {
 namespace {
@@ -46,39 +47,10 @@ json base_config(const std::string& model_type) {
           {"tie_word_embeddings", true}};
 }
 
-struct Model {
-  std::shared_ptr<Decoder> decoder;
-  json config;  // as training would have left it
-};
-
-Model make_model(json source, bool sub_norm, double quant) {
-  DecoderConfig c = read_decoder_config(source, "test");
-  c.sub_norm = c.sub_norm || sub_norm;
-  auto decoder = std::make_shared<Decoder>(c, Precision{});
-  decoder->initialize(7);
-  const torch::NoGradGuard no_grad;
-  torch::manual_seed(3);
-  for (auto& parameter : decoder->trained_parameters())
-    if (parameter.value.dim() == 1) parameter.value.add_(torch::randn_like(parameter.value) * 0.2);
-  return {decoder, hf_config(c, source, quant == 1 ? Quantization::kOnline : Quantization::kNone,
-                             quant, quant)};
-}
-
-Tensor test_tokens() {
-  torch::manual_seed(11);
-  return torch::randint(0, 80, {40});
-}
+Tensor test_tokens() { return test::random_tokens(80, 40); }
 
 Tensor our_logits(Decoder& model, double quant) {
-  const torch::NoGradGuard no_grad;
-  Batch batch;
-  batch.tokens = test_tokens().unsqueeze(0);
-  batch.positions = torch::arange(batch.tokens.size(1)).unsqueeze(0);
-  batch.starts = batch.device_starts = torch::tensor({0, 40}, torch::kInt);
-  batch.longest = 40;
-  const Trace trace =
-      model.forward(batch, {.taps = {}, .weight_quant = quant, .activation_quant = quant});
-  return trace.hidden.flatten(0, 1).mm(trace.head.t());
+  return logits_of(model, test_tokens(), quant, quant);
 }
 
 struct Loaded {
@@ -94,11 +66,7 @@ Loaded load_in_transformers(const fs::path& folder, const fs::path& scratch) {
       folder.string(), (scratch / "tokens.safetensors").string(), out.string());
   if (std::system(command.c_str()) != 0) throw std::runtime_error("failed: " + command);
   const Safetensors file(out);
-  return {file.tensor("logits").clone(), file.metadata().at("class")};
-}
-
-double relative_error(const Tensor& value, const Tensor& truth) {
-  return ((value - truth).norm() / truth.norm()).item<double>();
+  return {as_torch(file.tensor("logits")).clone(), file.metadata().at("class")};
 }
 
 // fp32 sums in another order; quantised, a last bit can move an activation across a rounding tie,
@@ -120,14 +88,14 @@ class Export : public testing::TestWithParam<Case> {
   Export() {
     json source = base_config(GetParam().model_type);
     source.update(GetParam().changes);
-    model_ = make_model(source, GetParam().sub_norm, GetParam().quant);
+    model_ = test::tiny_model(source, GetParam().sub_norm, GetParam().quant);
     fs::create_directories(scratch_ / "source");
     write_json(scratch_ / "source" / "tokenizer.json", json::object());
   }
   Exported exported() const { return {*model_.decoder, model_.config, scratch_ / "source"}; }
 
   TemporaryFolder scratch_;
-  Model model_;
+  test::TinyModel model_;
 };
 
 TEST_P(Export, LatentFolderGivesTheSameLogitsInTransformers) {
@@ -135,7 +103,7 @@ TEST_P(Export, LatentFolderGivesTheSameLogitsInTransformers) {
   HfLatent({}).write(exported(), out);
   const Loaded loaded = load_in_transformers(out, scratch_.path());
   EXPECT_EQ(loaded.class_name, GetParam().expected_class);
-  EXPECT_LE(relative_error(our_logits(*model_.decoder, GetParam().quant), loaded.logits),
+  EXPECT_LE(test::relative_error(our_logits(*model_.decoder, GetParam().quant), loaded.logits),
             GetParam().quant == 1 ? kTernaryTolerance : kFullTolerance);
   EXPECT_TRUE(fs::exists(out / "tokenizer.json"));
   // And it is a model folder of ours again, bit for bit.
@@ -157,13 +125,16 @@ TEST_P(Export, PackedFolderHoldsTheCodesExactlyAndGivesTheSameLogits) {
   const HfFolder folder(out);
   for (const auto& [name, linear] : model_.decoder->bit_linears()) {
     const auto ternary = ops::ternarize(linear->weight);
-    EXPECT_TRUE(torch::equal(unpack_codes(folder.tensor(name + ".weight")), ternary.codes)) << name;
-    EXPECT_EQ(folder.tensor(name + ".weight_scale").item<float>(), ternary.scale.item<float>())
+    EXPECT_TRUE(
+        torch::equal(unpack_codes(as_torch(folder.tensor(name + ".weight"))), ternary.codes))
+        << name;
+    EXPECT_EQ(as_torch(folder.tensor(name + ".weight_scale")).item<float>(),
+              ternary.scale.item<float>())
         << name;
   }
   const Loaded loaded = load_in_transformers(out, scratch_.path());
   EXPECT_EQ(loaded.class_name, GetParam().expected_class);
-  EXPECT_LE(relative_error(our_logits(*model_.decoder, 1), loaded.logits), kTernaryTolerance);
+  EXPECT_LE(test::relative_error(our_logits(*model_.decoder, 1), loaded.logits), kTernaryTolerance);
   // What is evaluated is what is exported (mistake 6): our forward of the packed folder is our
   // forward, bit for bit.
   EXPECT_TRUE(
@@ -197,7 +168,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Export, RefusesAModelBetweenFullPrecisionAndTernary) {  // mistake 9
   const TemporaryFolder scratch;
-  const Model model = make_model(base_config("llama"), true, 0.5);
+  const test::TinyModel model = test::tiny_model(base_config("llama"), true, 0.5);
   const Exported exported{*model.decoder, model.config, scratch.path()};
   EXPECT_THROW(HfLatent({}).write(exported, scratch / "out"), Error);
   EXPECT_THROW(HfPacked({}).write(exported, scratch / "out"), Error);

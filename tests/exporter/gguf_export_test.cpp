@@ -1,6 +1,6 @@
 // Model folders of every family as GGUF files of every type, run by the real llama.cpp, read by the
 // Python package and by ggml's decoders, and turned back into folders.
-#include "exporter/gguf_export.h"
+#include "gguf/gguf_export.h"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
@@ -8,18 +8,19 @@
 #include <fstream>
 
 #include "base/file.h"
-#include "exporter/gguf_import.h"
-#include "exporter/gguf_validate.h"
 #include "exporter/hf_latent.h"
 #include "exporter/hf_packed.h"
-#include "io/json.h"
-#include "io/safetensors.h"
-#include "io/safetensors_write.h"
-#include "model/family.h"
-#include "model/hf_config.h"
+#include "formats/json.h"
+#include "formats/safetensors.h"
+#include "gguf/gguf_import.h"
+#include "gguf/gguf_validate.h"
+#include "io/tensor_file.h"
 #include "model/packed_codes.h"
 #include "ops/ternary.h"
+#include "shape/family.h"
+#include "shape/hf_config.h"
 #include "tests/base/temporary_folder.h"
+#include "tests/exporter/tiny_model.h"
 #include "tests/io/expect_error.h"
 #include "tests/io/python.h"
 
@@ -43,36 +44,16 @@ json base_config(const std::string& model_type) {
 // A trained model's folder: float masters, quantised online.
 std::shared_ptr<Decoder> make_folder(json source, bool sub_norm, double quant,
                                      const fs::path& folder) {
-  DecoderConfig c = read_decoder_config(source, "test");
-  c.sub_norm = c.sub_norm || sub_norm;
-  auto decoder = std::make_shared<Decoder>(c, Precision{});
-  decoder->initialize(7);
-  const torch::NoGradGuard no_grad;
-  torch::manual_seed(3);
-  for (auto& parameter : decoder->trained_parameters())
-    if (parameter.value.dim() == 1) parameter.value.add_(torch::randn_like(parameter.value) * 0.2);
-  const json config =
-      hf_config(c, source, quant == 1 ? Quantization::kOnline : Quantization::kNone, quant, quant);
+  const auto [decoder, config] = test::tiny_model(source, sub_norm, quant);
   HfLatent({}).write({*decoder, config, folder.parent_path()}, folder);
   return decoder;
 }
 
-Tensor test_tokens() {
-  torch::manual_seed(11);
-  return torch::randint(0, 96, {kTokens});
-}
+Tensor test_tokens() { return test::random_tokens(96, kTokens); }
 
 // Ternary weights, activations left in fp32: what llama.cpp computes from a file of F32.
 Tensor our_logits(Decoder& model, double weight_quant) {
-  const torch::NoGradGuard no_grad;
-  Batch batch;
-  batch.tokens = test_tokens().unsqueeze(0);
-  batch.positions = torch::arange(kTokens).unsqueeze(0);
-  batch.starts = batch.device_starts = torch::tensor({int64_t{0}, kTokens}).to(torch::kInt);
-  batch.longest = kTokens;
-  const Trace trace =
-      model.forward(batch, {.taps = {}, .weight_quant = weight_quant, .activation_quant = 0});
-  return trace.hidden.flatten(0, 1).mm(trace.head.t());
+  return logits_of(model, test_tokens(), weight_quant, 0);
 }
 
 // llama.cpp's logits of NAME.gguf for every name, in one process.
@@ -95,12 +76,8 @@ save_file(out, "logits.safetensors")
                scratch.path());
   std::map<std::string, Tensor> logits;
   const Safetensors file(scratch / "logits.safetensors");
-  for (const auto& name : names) logits[name] = file.tensor(name).clone();
+  for (const auto& name : names) logits[name] = as_torch(file.tensor(name)).clone();
   return logits;
-}
-
-double relative_error(const Tensor& value, const Tensor& truth) {
-  return ((value - truth).norm() / truth.norm()).item<double>();
 }
 
 double top1(const Tensor& a, const Tensor& b) {
@@ -195,13 +172,13 @@ TEST_P(GgufExport, LlamaCppAnswersAsWeDo) {
   }
   const auto logits = llama_logits(names, scratch_);
   const Tensor truth = our_logits(*model_, 1);
-  EXPECT_LE(relative_error(logits.at("f32"), truth), 1e-5);
+  EXPECT_LE(test::relative_error(logits.at("f32"), truth), 1e-5);
   // A wrong permutation, bias, norm or frequency would show at once.
-  EXPECT_GE(relative_error(logits.at("f32"), our_logits(*model_, 0)), 0.1);
+  EXPECT_GE(test::relative_error(logits.at("f32"), our_logits(*model_, 0)), 0.1);
   EXPECT_TRUE(torch::equal(logits.at("tq1_0"), logits.at("tq2_0")));
   for (const auto& name : names) {
     // That engine quantises activations for these types: by blocks of 256 or 32.
-    EXPECT_LE(relative_error(logits.at(name), truth), name[0] == 't' ? 0.08 : 0.05) << name;
+    EXPECT_LE(test::relative_error(logits.at(name), truth), name[0] == 't' ? 0.08 : 0.05) << name;
     EXPECT_GE(top1(logits.at(name), truth), 0.8) << name;
   }
 }
@@ -311,12 +288,12 @@ TEST(GgufExport, EveryStorageGivesTheSameCodes) {
   const HfFolder mean(scratch / "packed");
   std::vector<NamedTensor> weights;
   for (const auto& name : mean.names())
-    weights.push_back(
-        {name, name.ends_with("_scale") ? mean.tensor(name).reciprocal() : mean.tensor(name)});
+    weights.push_back({name, name.ends_with("_scale") ? as_torch(mean.tensor(name)).reciprocal()
+                                                      : as_torch(mean.tensor(name))});
   json config = mean.config();
   config["quantization_config"].erase("linear_class");
   fs::create_directories(scratch / "inverse");
-  write_hf_weights(scratch / "inverse", weights);
+  write_hf_weights(scratch / "inverse", writable(weights));
   write_json(scratch / "inverse/config.json", config);
   convert(scratch / "inverse", {}, scratch / "inverse.gguf");
   const Gguf a(scratch / "latent.gguf"), b(scratch / "inverse.gguf");
@@ -361,7 +338,7 @@ TEST(GgufExport, EveryStorageGivesTheSameCodes) {
     json old = base_config("llama");
     old["architectures"] = {"BitnetForCausalLM"};
     fs::create_directories(folder);
-    write_hf_weights(folder, dequantised);
+    write_hf_weights(folder, writable(dequantised));
     write_json(folder / "config.json", old);
     const auto plan = convert(folder, {}, scratch / "old.gguf");
     EXPECT_THAT(plan.notices,
@@ -382,8 +359,9 @@ TEST(GgufExport, TakesHalfPrecisionMastersToFp32First) {
   for (const auto& [name, linear] : model->bit_linears()) {
     const auto truth =
         ops::ternarize(linear->weight.detach().to(torch::kBFloat16).to(torch::kFloat));
-    EXPECT_TRUE(torch::equal(unpack_codes(back.tensor(name + ".weight")), truth.codes));
-    EXPECT_EQ(back.tensor(name + ".weight_scale").item<float>(), truth.scale.item<float>());
+    EXPECT_TRUE(torch::equal(unpack_codes(as_torch(back.tensor(name + ".weight"))), truth.codes));
+    EXPECT_EQ(as_torch(back.tensor(name + ".weight_scale")).item<float>(),
+              truth.scale.item<float>());
   }
 }
 
@@ -402,7 +380,7 @@ TEST(GgufExport, FallsBackPerTensorWithoutLossAndSaysSo) {
   EXPECT_EQ(file.tensor("blk.0.ffn_down.weight").type, GgufType::kTQ1_0);
   EXPECT_TRUE(validates(scratch / "tq1_0.gguf", plan));
   const auto logits = llama_logits({"tq1_0"}, scratch);
-  EXPECT_LE(relative_error(logits.at("tq1_0"), our_logits(*model, 1)), 0.08);
+  EXPECT_LE(test::relative_error(logits.at("tq1_0"), our_logits(*model, 1)), 0.08);
 
   const auto microsoft =
       convert(scratch / "model", {.engine = Engine::kMicrosoft2024, .outtype = GgufType::kI2_S},
@@ -450,7 +428,7 @@ TEST(GgufExport, WritesForMicrosoftsEngines) {
     EXPECT_EQ(sha256_hex_of_file(scratch / "given.gguf"), sha256_hex_of_file(file));
     import_gguf(file, scratch / fmt::format("back{}", int(type)), {}, kQuiet);
     const auto back = load_decoder(HfFolder(scratch / fmt::format("back{}", int(type))), {});
-    EXPECT_EQ(back->config().activation, ops::Activation::kRelu2);
+    EXPECT_EQ(back->config().activation, Activation::kRelu2);
     fs::remove_all(scratch / "tl");
   }
   test::expect_error(
@@ -544,7 +522,7 @@ TEST(GgufRefusal, FullPrecisionWeightsAreNotMadeTernary) {
                      {"not trained to be ternary", "--outtype f16"});
   convert(scratch / "model", {.outtype = GgufType::kF32}, scratch / "f32.gguf");
   const auto logits = llama_logits({"f32"}, scratch);
-  EXPECT_LE(relative_error(logits.at("f32"), our_logits(*model, 0)), 1e-5);
+  EXPECT_LE(test::relative_error(logits.at("f32"), our_logits(*model, 0)), 1e-5);
   import_gguf(scratch / "f32.gguf", scratch / "back", {}, kQuiet);
   const auto back = load_decoder(HfFolder(scratch / "back"), {});
   EXPECT_TRUE(torch::equal(our_logits(*back, 0), our_logits(*model, 0)));
@@ -576,7 +554,7 @@ TEST(GgufValidate, FailsOnDamagedFiles) {
       weights.push_back({parameter.name, value});
     }
     fs::create_directories(scratch / name);
-    write_hf_weights(scratch / name, weights);
+    write_hf_weights(scratch / name, writable(weights));
     write_json(scratch / name / "config.json", config);
     convert(scratch / name, {}, scratch / "good.gguf");
     return failed(plan);
@@ -609,7 +587,7 @@ TEST(GgufValidate, FailsOnDamagedFiles) {
   EXPECT_EQ(failed(plan), "size ");
   make_folder(base_config("llama"), false, 1, scratch / "plain");
   convert(scratch / "plain", {}, scratch / "good.gguf");
-  EXPECT_THAT(failed(plan), testing::HasSubstr("metadata tensors codes"));
+  EXPECT_THAT(failed(plan), testing::HasSubstr("metadata tensors floats codes"));
 }
 
 }  // namespace

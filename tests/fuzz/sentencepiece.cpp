@@ -1,4 +1,4 @@
-#include "io/sentencepiece.h"
+#include "formats/sentencepiece.h"
 
 #include "tests/fuzz/target.h"
 

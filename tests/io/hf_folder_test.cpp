@@ -1,12 +1,12 @@
-#include "io/hf_folder.h"
+#include "formats/hf_folder.h"
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
 #include <fstream>
 
-#include "io/json.h"
-#include "io/safetensors_write.h"
+#include "formats/json.h"
+#include "io/tensor_file.h"
 #include "tests/base/temporary_folder.h"
 #include "tests/io/expect_error.h"
 #include "tests/io/python.h"
@@ -34,28 +34,28 @@ class HfFolderTest : public testing::Test {
 };
 
 TEST_F(HfFolderTest, OpensASingleFile) {
-  write_hf_weights(folder_.path(), weights());
+  write_hf_weights(folder_.path(), writable(weights()));
   const HfFolder folder(folder_.path());
   EXPECT_EQ(folder.config()["model_type"], "llama");
   EXPECT_EQ(folder.names().size(), 20u);
-  EXPECT_EQ(folder.tensor("w07")[3].item<float>(), 7);
+  EXPECT_EQ(as_torch(folder.tensor("w07"))[3].item<float>(), 7);
   EXPECT_FALSE(folder.contains("w20"));
   expect_error([&] { folder.tensor("w20"); }, {"has no tensor 'w20'"});
 }
 
 TEST_F(HfFolderTest, FindsTensorsAcrossShards) {
-  write_hf_weights(folder_.path(), weights(), 120);  // three tensors a shard
+  write_hf_weights(folder_.path(), writable(weights()), 120);  // three tensors a shard
   EXPECT_TRUE(fs::exists(folder_ / "model-00007-of-00007.safetensors"));
   EXPECT_FALSE(fs::exists(folder_ / "model.safetensors"));
   const HfFolder folder(folder_.path());
   EXPECT_EQ(folder.names().size(), 20u);
   for (int i = 0; i < 20; ++i)
-    EXPECT_EQ(folder.tensor(fmt::format("w{:02}", i))[9].item<float>(), i);
+    EXPECT_EQ(as_torch(folder.tensor(fmt::format("w{:02}", i)))[9].item<float>(), i);
 }
 
 TEST_F(HfFolderTest, GivesATensorAboveTheLimitAShardOfItsOwn) {
-  write_hf_weights(folder_.path(), {{"a", torch::ones(1)}, {"b", torch::ones(100)}}, 10);
-  EXPECT_EQ(HfFolder(folder_.path()).tensor("b").numel(), 100);
+  write_hf_weights(folder_.path(), writable({{"a", torch::ones(1)}, {"b", torch::ones(100)}}), 10);
+  EXPECT_EQ(as_torch(HfFolder(folder_.path()).tensor("b")).numel(), 100);
 }
 
 TEST_F(HfFolderTest, ReadsTheShardsOfTransformersAndIsReadByIt) {
@@ -76,8 +76,8 @@ print(len(model.state_dict()))
   fs::create_directory(folder_ / "ours");
   write_json(folder_ / "ours/config.json", theirs.config());
   std::vector<NamedTensor> copied;
-  for (const auto& name : theirs.names()) copied.push_back({name, theirs.tensor(name)});
-  write_hf_weights(folder_ / "ours", copied, 9'000);
+  for (const auto& name : theirs.names()) copied.push_back({name, as_torch(theirs.tensor(name))});
+  write_hf_weights(folder_ / "ours", writable(copied), 9'000);
   EXPECT_TRUE(fs::exists(folder_ / "ours/model.safetensors.index.json"));
   test::python(R"(
 import torch
@@ -107,13 +107,13 @@ TEST_F(HfFolderTest, ReadsTheConfigWhereThereAreNoWeights) {
 }
 
 TEST_F(HfFolderTest, NamesAMissingShard) {
-  write_hf_weights(folder_.path(), weights(), 400);
+  write_hf_weights(folder_.path(), writable(weights()), 400);
   fs::remove(folder_ / "model-00002-of-00002.safetensors");
   expect_refused({"names shard 'model-00002-of-00002.safetensors', which is missing"});
 }
 
 TEST_F(HfFolderTest, RefusesAnIndexThatDisagreesWithItsShards) {
-  write_hf_weights(folder_.path(), weights(), 400);
+  write_hf_weights(folder_.path(), writable(weights()), 400);
   const auto path = folder_ / "model.safetensors.index.json";
   const auto good = read_json(path);
 

@@ -1,4 +1,4 @@
-#include "io/safetensors.h"
+#include "formats/safetensors.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -6,7 +6,7 @@
 
 #include <fstream>
 
-#include "io/safetensors_write.h"
+#include "io/tensor_file.h"
 #include "tests/base/temporary_folder.h"
 #include "tests/io/expect_error.h"
 #include "tests/io/python.h"
@@ -93,8 +93,8 @@ TEST(Safetensors, ReadsWhatThePythonPackageWrites) {
   const auto expected = every_type();
   EXPECT_EQ(file.names().size(), expected.size());
   for (const auto& [name, value] : expected) {
-    EXPECT_EQ(file.tensor(name).scalar_type(), value.scalar_type()) << name;
-    EXPECT_TRUE(torch::equal(file.tensor(name), value)) << name;
+    EXPECT_EQ(as_torch(file.tensor(name)).scalar_type(), value.scalar_type()) << name;
+    EXPECT_TRUE(torch::equal(as_torch(file.tensor(name)), value)) << name;
   }
 }
 
@@ -104,9 +104,9 @@ TEST(Safetensors, HandsOutViewsThatOutliveTheFileObject) {
   torch::Tensor a, b;
   {
     const Safetensors file(folder / "f");
-    a = file.tensor("a");
-    b = file.tensor("b");
-    EXPECT_EQ(file.tensor("a").data_ptr(), a.data_ptr()) << "a copy was made";
+    a = as_torch(file.tensor("a"));
+    b = as_torch(file.tensor("b"));
+    EXPECT_EQ(as_torch(file.tensor("a")).data_ptr(), a.data_ptr()) << "a copy was made";
   }
   std::filesystem::remove(folder / "f");
   EXPECT_EQ(a.sum().item<double>(), 16);
@@ -118,8 +118,8 @@ TEST(Safetensors, SavesNonContiguousAndTrainedTensors) {
   const auto weight = torch::arange(6.0).reshape({2, 3}).requires_grad_();
   write_safetensors(folder / "f", {{"w", weight.t()}, {"row", weight[1]}});
   const Safetensors file(folder / "f");
-  EXPECT_TRUE(torch::equal(file.tensor("w"), weight.detach().t()));
-  EXPECT_TRUE(torch::equal(file.tensor("row"), weight.detach()[1]));
+  EXPECT_TRUE(torch::equal(as_torch(file.tensor("w")), weight.detach().t()));
+  EXPECT_TRUE(torch::equal(as_torch(file.tensor("row")), weight.detach()[1]));
 }
 
 TEST(Safetensors, CopiesTensorsThatLieUnaligned) {
@@ -127,7 +127,8 @@ TEST(Safetensors, CopiesTensorsThatLieUnaligned) {
   const std::string header = R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},)"
                              R"("b":{"dtype":"I32","shape":[2],"data_offsets":[1,9]}} )";
   const Safetensors file(write_raw(folder, header, 9, header.size()));
-  EXPECT_TRUE(torch::equal(file.tensor("b"), torch::full({2}, 0x01010101, torch::kInt32)));
+  EXPECT_TRUE(
+      torch::equal(as_torch(file.tensor("b")), torch::full({2}, 0x01010101, torch::kInt32)));
 }
 
 // Eight tensors of 32 MiB that each need a copy to become contiguous.
@@ -263,7 +264,7 @@ TEST(Safetensors, SurvivesAnyDamagedByte) {
       std::ofstream(folder / "damaged", std::ios::binary) << damaged;
       try {
         const Safetensors file(folder / "damaged");
-        for (const auto& name : file.names()) file.tensor(name).sum().item<double>();
+        for (const auto& name : file.names()) as_torch(file.tensor(name)).sum().item<double>();
       } catch (const Error&) {
         ++refused;
       }

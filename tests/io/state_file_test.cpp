@@ -7,8 +7,8 @@
 #include <cmath>
 #include <limits>
 
-#include "io/json.h"
-#include "io/safetensors_write.h"
+#include "formats/json.h"
+#include "io/tensor_file.h"
 #include "tests/base/temporary_folder.h"
 #include "tests/io/expect_error.h"
 #include "tests/io/python.h"

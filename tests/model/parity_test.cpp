@@ -5,7 +5,8 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "io/safetensors.h"
+#include "formats/safetensors.h"
+#include "io/tensor_file.h"
 #include "model/load.h"
 #include "ops/linear_cross_entropy.h"
 
@@ -28,7 +29,8 @@ const fs::path& reference_folder() {
 
 // One row that holds all the documents: our packed form of what transformers ran apart.
 Batch packed_batch(const Safetensors& reference) {
-  const Tensor tokens = reference.tensor("tokens"), lengths = reference.tensor("lengths");
+  const Tensor tokens = as_torch(reference.tensor("tokens")),
+               lengths = as_torch(reference.tensor("lengths"));
   Batch batch;
   batch.tokens = tokens.unsqueeze(0);
   batch.starts = torch::cat({torch::zeros({1}, torch::kLong), lengths.cumsum(0)}).to(torch::kInt);
@@ -76,7 +78,7 @@ TEST_P(Parity, PackedLogitsAndGradientsEqualTransformersRunPerDocument) {
   const Batch batch = packed_batch(truth);
   const Trace trace = model->forward(batch, pass());
   const Tensor hidden = trace.hidden.flatten(0, 1);
-  EXPECT_LE(relative_error(hidden.mm(trace.head.t()), truth.tensor("logits")),
+  EXPECT_LE(relative_error(hidden.mm(trace.head.t()), as_torch(truth.tensor("logits"))),
             GetParam().logits_tolerance);
 
   ops::linear_cross_entropy(hidden, trace.head, batch.labels.flatten(), batch.valid_labels,
@@ -84,8 +86,9 @@ TEST_P(Parity, PackedLogitsAndGradientsEqualTransformersRunPerDocument) {
       .backward();
   for (const auto& parameter : model->trained_parameters()) {
     ASSERT_TRUE(parameter.value.grad().defined()) << parameter.name;
-    EXPECT_LE(relative_error(parameter.value.grad(), truth.tensor("grad." + parameter.name)),
-              GetParam().gradient_tolerance)
+    EXPECT_LE(
+        relative_error(parameter.value.grad(), as_torch(truth.tensor("grad." + parameter.name))),
+        GetParam().gradient_tolerance)
         << parameter.name;
   }
 }
@@ -116,7 +119,8 @@ TEST_P(Parity, NoticesMissingPositions) {
   batch.positions = torch::zeros_like(batch.positions);
   const torch::NoGradGuard no_grad;
   const Trace trace = model->forward(batch, pass());
-  EXPECT_GT(relative_error(trace.hidden.flatten(0, 1).mm(trace.head.t()), truth.tensor("logits")),
+  EXPECT_GT(relative_error(trace.hidden.flatten(0, 1).mm(trace.head.t()),
+                           as_torch(truth.tensor("logits"))),
             0.05);
 }
 

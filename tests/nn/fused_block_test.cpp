@@ -13,7 +13,7 @@ namespace {
 
 using torch::Tensor;
 
-DecoderConfig shape(bool qk_norm, ops::Activation activation) {
+DecoderConfig shape(bool qk_norm, Activation activation) {
   DecoderConfig c;
   c.vocab_size = 512;
   c.hidden_size = 192;
@@ -74,7 +74,7 @@ struct Case {
   const char* name;
   Int8 int8;
   bool qk_norm;
-  ops::Activation activation;
+  Activation activation;
   int64_t documents;
   double cosine;  // lowest of any parameter's gradient with the reference's
 };
@@ -152,19 +152,18 @@ TEST_P(FusedBlockTest, RepeatsItsBitsAndRecomputesThem) {
 
 INSTANTIATE_TEST_SUITE_P(
     Gpu, FusedBlockTest,
-    testing::Values(
-        Case{"int8_forward", {true, false, {}, {}}, false, ops::Activation::kSilu, 1, 0.99},
-        Case{"bf16_dw", {true, true, {}, {}}, false, ops::Activation::kSilu, 1, 0.985},
-        Case{"int8", {true, true, 0, {}}, false, ops::Activation::kSilu, 1, 0.98},
-        Case{"int8_relu2", {true, true, 0, {}}, false, ops::Activation::kRelu2, 1, 0.98},
-        Case{"int8_qk_norm", {true, true, 0, {}}, true, ops::Activation::kSilu, 1, 0.98},
-        Case{"mixed", {true, true, 300, {}}, false, ops::Activation::kSilu, 1, 0.98},
-        Case{"packed", {true, true, 0, {}}, true, ops::Activation::kSilu, 5, 0.98},
-        Case{"bf16_layer", {true, true, 0, {1}}, false, ops::Activation::kSilu, 1, 0.98}),
+    testing::Values(Case{"int8_forward", {true, false, {}, {}}, false, Activation::kSilu, 1, 0.99},
+                    Case{"bf16_dw", {true, true, {}, {}}, false, Activation::kSilu, 1, 0.985},
+                    Case{"int8", {true, true, 0, {}}, false, Activation::kSilu, 1, 0.98},
+                    Case{"int8_relu2", {true, true, 0, {}}, false, Activation::kRelu2, 1, 0.98},
+                    Case{"int8_qk_norm", {true, true, 0, {}}, true, Activation::kSilu, 1, 0.98},
+                    Case{"mixed", {true, true, 300, {}}, false, Activation::kSilu, 1, 0.98},
+                    Case{"packed", {true, true, 0, {}}, true, Activation::kSilu, 5, 0.98},
+                    Case{"bf16_layer", {true, true, 0, {1}}, false, Activation::kSilu, 1, 0.98}),
     [](const auto& info) { return info.param.name; });
 
 TEST(FusedBlock, SaysWhichShapesItCannotServe) {
-  DecoderConfig c = shape(false, ops::Activation::kSilu);
+  DecoderConfig c = shape(false, Activation::kSilu);
   EXPECT_EQ(kernels_problem(c), "");
   c.hidden_size = 200;
   EXPECT_NE(kernels_problem(c).find("200"), std::string::npos);

@@ -1,6 +1,6 @@
 // A model small enough to train in milliseconds, of sides that the kernels serve.
 #pragma once
-#include "nn/decoder_config.h"
+#include "shape/decoder_config.h"
 
 namespace wf {
 

@@ -2,7 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "io/safetensors.h"
+#include "formats/safetensors.h"
+#include "io/tensor_file.h"
 #include "tests/base/temporary_folder.h"
 #include "tests/io/python.h"
 #include "tests/optim/example.h"
@@ -48,10 +49,10 @@ save_file(adamw(foreach=False), "loop.safetensors")
       loop(folder / "loop.safetensors");
   for (std::size_t i = 0; i < trained.size(); ++i) {
     const auto& [name, value, role] = trained[i];
-    EXPECT_TRUE(value.equal(fused.tensor(name))) << name;
+    EXPECT_TRUE(value.equal(as_torch(fused.tensor(name)))) << name;
     const double change = (value - start[i].value).abs().max().item<double>();
     for (const Safetensors* other : {&foreach, &loop}) {
-      const double off = (value - other->tensor(name)).abs().max().item<double>();
+      const double off = (value - as_torch(other->tensor(name))).abs().max().item<double>();
       EXPECT_LT(off, 5e-6 * change) << name;
     }
   }

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "io/safetensors_write.h"
 #include "io/state_file.h"
+#include "io/tensor_file.h"
 #include "optim/optimizer.h"
 #include "tests/base/temporary_folder.h"
 

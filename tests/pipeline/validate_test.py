@@ -133,6 +133,37 @@ def test_logits_tell_a_wrong_file(model, damage, tmp_path):
     assert rows["logits"] == "FAILED", text
 
 
+@pytest.mark.parametrize("name", ["token_embd.weight", "blk.3.ffn_norm.weight"])
+def test_one_altered_value_is_seen(model, name, tmp_path):
+    out = tmp_path / "model.gguf"
+    assert validate(model, "-o", out)[0] == 0
+    reader = gguf.GGUFReader(out, "r+")
+    (data,) = [tensor.data for tensor in reader.tensors if tensor.name == name]
+    data.flat[-3] = np.nextafter(data.flat[-3], data.dtype.type(9))  # by the least step there is
+    del reader
+    code, rows, text = validate(model, "-o", out, "--validate-only")
+    assert code == 1
+    assert rows["floats"] == "FAILED" and name in text, text
+    assert rows["codes"] == rows["logits"] == "ok", text
+
+
+def test_weights_that_are_ternary_already_pass(model, tmp_path):
+    """Their scale is the magnitude; a second absmean, also in our own forward, would shrink it."""
+    weights = load_file(model / "model.safetensors")
+    for name, values in weights.items():
+        if name.endswith("_proj.weight"):
+            scale = np.float32(np.abs(values.astype(np.float64)).mean())
+            weights[name] = np.clip(np.rint(values * (1 / scale)), -1, 1) * scale
+    folder = tmp_path / "dequantised"
+    folder.mkdir()
+    (folder / "config.json").write_text((model / "config.json").read_text())
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    arguments = "-o", tmp_path / "model.gguf", "--outtype", "f32", "--validate"
+    code, _, text = validate(folder, *arguments)
+    assert code == 0, text
+    assert "ternary already" in text
+
+
 def test_a_file_that_llama_cpp_refuses_fails(model, tmp_path):
     out = tmp_path / "model.gguf"
     assert validate(model, "-o", out)[0] == 0
