@@ -59,8 +59,7 @@ void verify_checkpoint(const fs::path& folder) {
 fs::path find_model_folder(const fs::path& path) {
   if (fs::exists(path / "config.json")) return path;
   if (!fs::is_directory(path))
-    fail("{}: no such folder; model.path names a Hugging Face folder or a run folder",
-         path.string());
+    fail("{}: no such folder; name a Hugging Face folder or a run folder", path.string());
   const auto saved = list_checkpoints(path);
   if (saved.empty())
     fail(
