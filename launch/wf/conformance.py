@@ -1,5 +1,9 @@
 """Texts on which two tokenizers that are the same give the same ids."""
 
+from pathlib import Path
+
+from wf.error import Error
+
 TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     " leading and trailing spaces  ",
@@ -18,12 +22,38 @@ TEXTS = (
 )  # fmt: skip
 
 
-def as_llama_reads(tokenizer, texts):
-    """The texts without what llama.cpp is known to see otherwise: it does not bring text into NFC,
-    and has a space before every text where Metaspace has one only before texts without."""
-    for text in texts:
-        if type(tokenizer.normalizer).__name__ == "NFC":
-            text = tokenizer.normalizer.normalize_str(text)
-        if type(tokenizer.pre_tokenizer).__name__ == "Metaspace":
+class FolderTokenizer:
+    """A model folder's tokenizer by its own library: tokenizer.json, else tokenizer.model."""
+
+    def __init__(self, folder: Path):
+        self.file = folder / "tokenizer.json"
+        self.is_json = self.file.is_file()
+        if self.is_json:
+            from tokenizers import Tokenizer
+
+            self.model = Tokenizer.from_file(str(self.file))
+            return
+        from sentencepiece import SentencePieceProcessor
+
+        self.file = folder / "tokenizer.model"
+        if not self.file.is_file():
+            raise Error(f"{folder}: holds neither tokenizer.json nor tokenizer.model")
+        self.model = SentencePieceProcessor(model_file=str(self.file))
+
+    def ids(self, text: str, special: bool = False) -> list[int]:
+        """`special`: with what is put before and after a text."""
+        if self.is_json:
+            return self.model.encode(text, add_special_tokens=special).ids
+        return self.model.encode(text, add_bos=special)
+
+    def comparable(self, text: str) -> str:
+        """The text without what llama.cpp is known to see otherwise: it does not bring text into
+        NFC, has a space before every text where Metaspace has one only before texts without, and
+        does not end at a NUL as sentencepiece does."""
+        if not self.is_json:
+            return text.replace("\0", "")
+        if type(self.model.normalizer).__name__ == "NFC":
+            text = self.model.normalizer.normalize_str(text)
+        if type(self.model.pre_tokenizer).__name__ == "Metaspace":
             text = text.lstrip(" ")
-        yield text
+        return text

@@ -18,8 +18,8 @@ def add_to(commands) -> None:
         "--tokenizer",
         type=Path,
         metavar="FOLDER",
-        help="fail unless the file's tokens are this folder's tokenizer.json's, on texts that tell "
-        "tokenizers apart",
+        help="fail unless the file's tokens are those of this folder's tokenizer.json or "
+        "tokenizer.model, on texts that tell tokenizers apart",
     )
     parser.add_argument("--limit", type=int, metavar="N", help="evaluate the first N tokens only")
     parser.add_argument(
@@ -58,18 +58,13 @@ def run(options) -> None:
 
 
 def check_tokenizer(llama, folder: Path) -> None:
-    from tokenizers import Tokenizer
+    from wf.conformance import TEXTS, FolderTokenizer
 
-    from wf.conformance import TEXTS, as_llama_reads
-
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return
-    tokenizer = Tokenizer.from_file(str(path))
-    for text in as_llama_reads(tokenizer, TEXTS):
-        wanted = tokenizer.encode(text, add_special_tokens=False).ids
+    tokenizer = FolderTokenizer(folder)
+    for text in map(tokenizer.comparable, TEXTS):
+        wanted = tokenizer.ids(text)
         if wanted != (got := llama.tokenize(text)):
-            raise Error(f"{text!r} is {got} by llama.cpp and {wanted} by {path}")
+            raise Error(f"{text!r} is {got} by llama.cpp and {wanted} by {tokenizer.file}")
 
 
 def parse(text: str) -> list[int]:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import sentencepiece
 from gguf_model import reference_logits, write_bitnet
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
+from wf.conformance import TEXTS
 from wf.error import Error
 from wf.llama import Llama, dequantize
 
@@ -91,6 +93,18 @@ def test_the_command_compares_tokenizers(model, tmp_path, wf):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     error = wf("logits", path, "--text", "the", "--tokenizer", tmp_path, expect=1).stderr
     assert "'The quick brown fox jumps over the lazy dog.' is [" in error
+    (tmp_path / "tokenizer.json").unlink()
+    error = wf("logits", path, "--text", "the", "--tokenizer", tmp_path, expect=1).stderr
+    assert "neither tokenizer.json nor tokenizer.model" in error
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS[:1] * 9),
+        model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=40,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    error = wf("logits", path, "--text", "the", "--tokenizer", tmp_path, expect=1).stderr
+    assert "tokenizer.model" in error
 
 
 def test_wrong_input_of_the_command_is_one_sentence(model, wf):
