@@ -69,22 +69,69 @@ struct DocumentLoop : torch::autograd::Function<DocumentLoop> {
   }
 };
 
+// What follows takes the flattened rows of a packed batch on a GPU: q, k and v [N, heads, hd].
+
+// Flash attention wants 16-bit numbers and heads it has been compiled for.
+bool flash_serves(const Tensor& q) {
+  const bool narrow = q.scalar_type() == torch::kBFloat16 || q.scalar_type() == torch::kHalf;
+  return narrow && q.size(-1) % 8 == 0 && q.size(-1) <= 256;
+}
+
+Tensor flash(const Tensor& q, const Tensor& k, const Tensor& v, const DocumentRanges& documents) {
+  const auto out =
+      at::_flash_attention_forward(q, k, v, documents.device_starts, documents.device_starts,
+                                   documents.longest, documents.longest, 0.0, true, false);
+  return std::get<0>(out);
+}
+
+Tensor memory_efficient(const Tensor& q, const Tensor& k, const Tensor& v,
+                        const DocumentRanges& documents) {
+  constexpr int64_t kCausal = 1;  // from the upper left corner
+  const auto out = at::_efficient_attention_forward(
+      q.unsqueeze(0), repeat_heads(k.unsqueeze(0), q.size(1)),
+      repeat_heads(v.unsqueeze(0), q.size(1)), {}, documents.device_starts, documents.device_starts,
+      documents.longest, documents.longest, 0.0, kCausal,
+      /*compute_log_sumexp=*/true);
+  return std::get<0>(out).squeeze(0);
+}
+
+// For fp64, which no kernel of unequal lengths takes.
+Tensor one_by_one(const Tensor& q, const Tensor& k, const Tensor& v,
+                  const DocumentRanges& documents) {
+  const auto* at = documents.starts.const_data_ptr<int32_t>();
+  std::vector<Tensor> out;
+  for (int64_t d = 0; d + 1 < documents.starts.numel(); ++d) {
+    const auto document = [&](const Tensor& x) {
+      return DocumentLoop::document(x, at[d], at[d + 1]);
+    };
+    out.push_back(at::scaled_dot_product_attention(document(q), document(k), document(v), {}, 0.0,
+                                                   true, std::nullopt, /*enable_gqa=*/true)
+                      .squeeze(0)
+                      .transpose(0, 1));
+  }
+  return torch::cat(out);
+}
+
 }  // namespace
 
 Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         const DocumentRanges& documents) {
   const int64_t heads = q.size(2);
   if (documents.plain) {
+    // On a GPU only the 16-bit kernels know groups; the others would fall back on a matrix of all
+    // scores.
+    const bool repeat = q.is_cuda() && !flash_serves(q);
     const auto out = at::scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), {}, 0.0, true, std::nullopt,
-        /*enable_gqa=*/heads != k.size(2));
+        q.transpose(1, 2), (repeat ? repeat_heads(k, heads) : k).transpose(1, 2),
+        (repeat ? repeat_heads(v, heads) : v).transpose(1, 2), {}, 0.0, true, std::nullopt,
+        /*enable_gqa=*/!repeat && heads != k.size(2));
     return out.transpose(1, 2);
   }
   if (q.is_cuda()) {
-    const auto out = at::_flash_attention_forward(
-        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), documents.device_starts,
-        documents.device_starts, documents.longest, documents.longest, 0.0, true, false);
-    return std::get<0>(out).view(q.sizes());
+    const auto serve = q.scalar_type() == torch::kDouble ? one_by_one
+                       : flash_serves(q)                 ? flash
+                                                         : memory_efficient;
+    return serve(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), documents).view(q.sizes());
   }
   const auto out = DocumentLoop::apply(q.flatten(0, 1), repeat_heads(k, heads).flatten(0, 1),
                                        repeat_heads(v, heads).flatten(0, 1), documents.starts);

@@ -13,8 +13,9 @@ struct DocumentRanges {
 };
 
 // softmax(q·kᵀ/√hd)·v. q [B, T, H, hd], k and v [B, T, KV, hd], H a multiple of KV. Result [B, T,
-// H, hd]. Plain: scaled_dot_product_attention. Packed: flash with cumulative lengths on a GPU, a
-// loop over the documents on a CPU.
+// H, hd]. Plain: scaled_dot_product_attention. Packed, on a GPU: flash with cumulative lengths; in
+// fp32, or with heads that flash does not serve, LibTorch's memory-efficient kernels likewise; in
+// fp64 a loop over the documents. On a CPU: a loop over the documents.
 torch::Tensor causal_attention(const torch::Tensor& q, const torch::Tensor& k,
                                const torch::Tensor& v, const DocumentRanges& documents);
 

@@ -101,6 +101,14 @@ GpuSupport gpu_support(const Gpu& gpu, int wheel_cuda) {
   return out;
 }
 
+ComputeKind choose_compute(ComputeKind asked, bool on_gpu, const GpuSupport& gpu) {
+  using enum ComputeKind;
+  if (asked == kAuto) return on_gpu && gpu.bf16 ? kBf16 : kFp32;
+  if (asked == kBf16 && on_gpu && !gpu.bf16)
+    fail("compute=bf16: {}; leave compute at auto, or set fp32", gpu.remark);
+  return asked;
+}
+
 Hardware choose_hardware(DeviceKind device, ComputeKind compute, int local_rank) {
   Hardware out;
   GpuSupport gpu;
@@ -110,7 +118,7 @@ Hardware choose_hardware(DeviceKind device, ComputeKind compute, int local_rank)
   if (!out.device.is_cuda()) out.name = proc_value("/proc/cpuinfo", "model name");
   out.remark = gpu.remark;
   using enum ComputeKind;
-  if (compute == kAuto) compute = gpu.bf16 ? kBf16 : kFp32;
+  compute = choose_compute(compute, out.device.is_cuda(), gpu);
   out.precision.master = compute == kFp64 ? torch::kDouble : torch::kFloat;
   out.precision.compute = compute == kFp64   ? torch::kDouble
                           : compute == kBf16 ? torch::kBFloat16

@@ -27,6 +27,9 @@ struct GpuSupport {
 // `wheel_cuda`: the CUDA that LibTorch was built with.
 GpuSupport gpu_support(const Gpu& gpu, int wheel_cuda);
 
+// What matmuls are computed in on that GPU, or on a CPU. Throws Error for bf16 on a GPU without.
+ComputeKind choose_compute(ComputeKind asked, bool on_gpu, const GpuSupport& gpu);
+
 struct Hardware {
   torch::Device device = torch::kCPU;
   Precision precision;

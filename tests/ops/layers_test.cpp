@@ -118,6 +118,41 @@ TEST(Attention, StaysInsideDocumentsAndBehindTheDiagonal) {
       [&](auto& in) { return masked_attention(in[0], in[1], in[2], one_each); }, 2e-6);
 }
 
+// Rows of 192 tokens, documents on both sides of the kernels' tiles of 64.
+TEST(AttentionGpu, StaysInsideDocumentsInEveryType) {
+  if (!torch::cuda::is_available()) GTEST_SKIP() << "no usable GPU";
+  torch::manual_seed(4);
+  const std::vector<int32_t> at = {0, 1, 64, 128, 192, 322, 384};
+  Tensor document = torch::zeros({2 * 192}, torch::kLong);
+  for (size_t d = 0; d + 1 < at.size(); ++d) document.slice(0, at[d], at[d + 1]).fill_(int64_t(d));
+  document = document.view({2, 192});
+  const Tensor starts = torch::tensor(at, torch::kInt);
+  const Tensor rows = torch::tensor({0, 192, 384}, torch::kInt);
+  const DocumentRanges packed{starts, starts.cuda(), 130, false},
+      plain{rows, rows.cuda(), 192, true};
+  const Tensor one_each = torch::arange(2).unsqueeze(1).expand({2, 192});
+
+  for (const auto& [type, head_dim, tolerance] : {std::tuple{torch::kFloat, 64, 1e-5},
+                                                  {torch::kDouble, 64, 1e-6},
+                                                  {torch::kBFloat16, 64, 1e-2},
+                                                  {torch::kFloat, 12, 1e-5},
+                                                  {torch::kBFloat16, 12, 1e-2}}) {
+    SCOPED_TRACE(std::string(c10::toString(type)) + ", head_dim " + std::to_string(head_dim));
+    const std::vector<Tensor> qkv = {torch::randn({2, 192, 6, head_dim}),
+                                     torch::randn({2, 192, 2, head_dim}),
+                                     torch::randn({2, 192, 2, head_dim})};
+    for (const auto& [ranges, allowed] : {std::pair{packed, document}, {plain, one_each}})
+      expect_same(
+          qkv,
+          [&](auto& in) {
+            const auto gpu = [&](const Tensor& x) { return x.to(torch::kCUDA, type); };
+            return causal_attention(gpu(in[0]), gpu(in[1]), gpu(in[2]), ranges)
+                .to(torch::kCPU, torch::kFloat);
+          },
+          [&](auto& in) { return masked_attention(in[0], in[1], in[2], allowed); }, tolerance);
+  }
+}
+
 TEST(LinearCrossEntropy, EqualsLogitsThenCrossEntropyAndIgnoresLabels) {
   torch::manual_seed(5);
   Tensor labels = torch::randint(0, 50, {23});

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/io/expect_error.h"
+
 namespace wf {
 namespace {
 
@@ -35,6 +37,18 @@ TEST(GpuSupport, AGpuWithoutBf16TrainsInFp32) {
   EXPECT_TRUE(support.usable);
   EXPECT_FALSE(support.bf16 || support.kernels);
   EXPECT_NE(support.remark.find("in fp32, having no bf16"), std::string::npos);
+}
+
+TEST(GpuSupport, Bf16ThatTheGpuLacksIsRefusedAndAutoAvoidsIt) {
+  const GpuSupport t4 = gpu_support({"Tesla T4", 75, 13000}, kWheel),
+                   a100 = gpu_support({"NVIDIA A100-SXM4-80GB", 80, 13000}, kWheel);
+  EXPECT_EQ(choose_compute(ComputeKind::kAuto, true, t4), ComputeKind::kFp32);
+  EXPECT_EQ(choose_compute(ComputeKind::kAuto, true, a100), ComputeKind::kBf16);
+  EXPECT_EQ(choose_compute(ComputeKind::kAuto, false, a100), ComputeKind::kFp32);
+  EXPECT_EQ(choose_compute(ComputeKind::kBf16, true, a100), ComputeKind::kBf16);
+  EXPECT_EQ(choose_compute(ComputeKind::kBf16, false, t4), ComputeKind::kBf16);
+  test::expect_error([&] { choose_compute(ComputeKind::kBf16, true, t4); },
+                     {"compute=bf16: Tesla T4 trains", "set fp32"});
 }
 
 TEST(GpuSupport, AGpuThatTheWheelHasNoCodeForIsNotUsed) {
