@@ -1,6 +1,6 @@
 #include "config/problems.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <tuple>
@@ -73,6 +73,31 @@ std::string without_indices(std::string_view key) {
 
 std::string_view last_step(std::string_view key) { return key.substr(key.rfind('.') + 1); }
 
+std::string_view section_of(std::string_view key) {
+  const auto dot = key.rfind('.');
+  return dot == key.npos ? std::string_view() : key.substr(0, dot);
+}
+
+// "; batch has rows, sequence_length, accumulate"
+std::string keys_beside(std::string_view key, const std::vector<std::string>& all_keys) {
+  constexpr std::size_t kShort = 12;
+  const std::string_view section = section_of(key);
+  const std::string prefix = section.empty() ? "" : std::string(section) + '.';
+  std::vector<std::string_view> beside;
+  for (const std::string_view other : all_keys) {
+    if (!other.starts_with(prefix)) continue;
+    const std::string_view rest = other.substr(prefix.size());
+    const std::string_view step = rest.substr(0, rest.find_first_of(".["));
+    const bool row = step.find('=') != step.npos;  // "kind=adamw" heads the options of a kind
+    if (!row && std::find(beside.begin(), beside.end(), step) == beside.end())
+      beside.push_back(step);
+  }
+  if (beside.empty()) return "";
+  if (beside.size() > kShort) return "; --help lists every key";
+  const auto there = section.empty() ? "there are" : fmt::format("{} has", section);
+  return fmt::format("; {} {}", there, fmt::join(beside, ", "));
+}
+
 }  // namespace
 
 std::string closest(std::string_view word, const std::vector<std::string>& candidates) {
@@ -102,11 +127,11 @@ void suggest_elsewhere(Problems& problems, const std::vector<std::string>& all_k
       problem.what += "; it belongs to another kind";
       continue;
     }
-    for (const std::string& other : all_keys) {
-      if (last_step(other) != last_step(key)) continue;
-      problem.what += fmt::format("; did you mean '{}'?", other);
-      break;
-    }
+    const auto elsewhere =
+        std::find_if(all_keys.begin(), all_keys.end(),
+                     [&](const std::string& other) { return last_step(other) == last_step(key); });
+    problem.what += elsewhere != all_keys.end() ? fmt::format("; did you mean '{}'?", *elsewhere)
+                                                : keys_beside(key, all_keys);
   }
 }
 

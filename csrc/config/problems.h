@@ -30,8 +30,8 @@ std::string closest(std::string_view word, const std::vector<std::string>& candi
 // "; did you mean 'lr'?", or nothing.
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates);
 
-// Rounds off the unknown keys with what they are called elsewhere; `all_keys` are the dotted keys
-// of the whole configuration, list items as "terms[].weight".
+// Rounds off the unknown keys with what they are called elsewhere, or with the keys there are;
+// `all_keys` are the dotted keys of the whole configuration, list items as "terms[].weight".
 void suggest_elsewhere(Problems& problems, const std::vector<std::string>& all_keys);
 
 }  // namespace wf::config

@@ -113,7 +113,14 @@ TEST(Schema, UnknownKeysAreLookedForInOtherSections) {
             "a.yaml:2: optim.folder: unknown key; did you mean 'folder'?");
   EXPECT_EQ(complaint_about("name: x\nobjective: {temperature: 2}\n"),
             "a.yaml:2: objective.temperature: unknown key; it belongs to another kind");
-  EXPECT_EQ(complaint_about("name: x\nwhatever: 1\n"), "a.yaml:2: whatever: unknown key");
+}
+
+TEST(Schema, AnUnknownKeyLikeNoOtherIsAnsweredWithTheKeysThereAre) {
+  EXPECT_EQ(complaint_about("name: x\noptim: {whatever: 1}\n"),
+            "a.yaml:2: optim.whatever: unknown key; optim has lr, warmup_steps, clip, betas");
+  EXPECT_EQ(complaint_about("name: x\nwhatever: 1\n"),
+            "a.yaml:2: whatever: unknown key; there are name, steps, seed, resume, dropout, "
+            "folder, notes, comment, optim, teacher, objective");
 }
 
 TEST(Schema, ListsOfSectionsReadAndPrint) {
