@@ -8,6 +8,7 @@ from wf.error import Error
 from wf.token_folder import TokenFolder
 
 SAMPLE_CHARACTERS = 400
+SOURCES_SHOWN = 10
 
 
 def add_to(commands) -> None:
@@ -53,9 +54,18 @@ def print_manifest(data: TokenFolder) -> None:
     print(f"  vocabulary {manifest['vocab_size']:,}, EOS {manifest['eos_token_id']}", end=", ")
     print(f"tokenizer sha256 {manifest['tokenizer_sha256'][:16]}…")
     print(f"  columns: {', '.join(manifest['columns'])}")
-    for source in manifest["sources"]:
-        print(f"  {source['name']}: {source['documents']:,} documents", end=", ")
-        print(f"{source['characters']:,} characters")
+    sources = manifest["sources"]
+    if len(sources) > SOURCES_SHOWN:
+        sources = sorted(sources, key=lambda source: -source["characters"])
+    for source in sources[:SOURCES_SHOWN]:
+        print_source(source["name"], [source])
+    if rest := sources[SOURCES_SHOWN:]:
+        print_source(f"{len(rest):,} smaller ones", rest)
+
+
+def print_source(name: str, sources: list[dict]) -> None:
+    documents, characters = (sum(s[key] for s in sources) for key in ("documents", "characters"))
+    print(f"  {name}: {documents:,} documents, {characters:,} characters")
 
 
 def print_samples(data: TokenFolder, samples: int) -> None:

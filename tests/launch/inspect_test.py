@@ -22,6 +22,18 @@ def test_shows_counts_and_samples(wf, prepared):
     assert "Document 30: " in shown and "café λ.\n  <|endoftext|>" in shown
 
 
+def test_of_many_sources_the_largest_are_shown(wf, tmp_path, tokenizer_folder):
+    (tmp_path / "texts").mkdir()
+    for i in range(13):
+        (tmp_path / "texts" / f"{i}.txt").write_text("word " * (i + 1))
+    options = ["--tokenizer", tokenizer_folder, "--workers", 1]
+    wf("data", "prepare", tmp_path / "texts", "-o", tmp_path / "out", *options)
+    shown = wf("data", "inspect", tmp_path / "out", "--samples", 0).stdout.splitlines()
+    sources = [line.split(":")[0].strip() for line in shown if "characters" in line]
+    assert sources == [*(f"{i}.txt" for i in range(12, 2, -1)), "3 smaller ones"]
+    assert shown[-1] == "  3 smaller ones: 3 documents, 30 characters"
+
+
 def test_both_sides_of_held_out(wf, tmp_path, tokenizer_folder):
     source = write_jsonl(tmp_path / "a.jsonl", make_texts(60))
     options = ["--tokenizer", tokenizer_folder, "--held-out", 0.3]

@@ -1,7 +1,10 @@
 """Stopping and going on: the same losses to the last bit, never silently another run."""
 
+import resource
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -54,6 +57,44 @@ def test_sigterm_saves_exits_143_and_the_same_command_finishes(trainer):
     trainer.run("pretrain", name="stopped", **TINY)
     assert trainer.losses("stopped") == trainer.losses("straight")
     assert "finished at step 24" in trainer.run("pretrain", name="stopped", **TINY)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_harms_no_checkpoint(trainer, tmp_path):
+    slow = dict(steps=4, batch__accumulate=64, checkpoint__every=1, lr__warmup_steps=2)
+    settings = TINY | slow
+    trainer.run("pretrain", name="straight", **settings)
+    log = tmp_path / "log"
+    command = trainer.command("pretrain", name="twice", **settings)
+    with log.open("w") as file, subprocess.Popen(command, stderr=file) as process:
+
+        def wait_for(text):
+            while text not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.01)
+
+        try:
+            wait_for("step-00000002")
+            process.send_signal(signal.SIGINT)
+            wait_for("once more to stop at once")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=60) == 143
+        finally:
+            process.kill()
+    assert "step-00000003" not in log.read_text()  # the step was not finished
+    assert "step-00000002" in trainer.run("pretrain", name="twice", **settings)
+    assert trainer.losses("twice") == trainer.losses("straight")
+
+
+def test_out_of_memory_is_one_sentence_with_what_to_change(trainer):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))
+
+    command = trainer.command("pretrain", name="large", **(TINY | dict(batch__rows=65536)))
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, timeout=120)
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("wftrain: out of memory on ")
+    assert "lower batch.rows (now 65536)" in last and "recompute=true" in last
 
 
 def test_a_changed_configuration_is_reported_and_refused_where_it_would_be_wrong(trainer):
