@@ -11,7 +11,8 @@ void set_narrating(bool narrating);
 bool is_terminal();  // standard error is one
 
 void line(std::string_view text);  // one line on standard error; ends a live line first
-void live(std::string_view text);  // rewrites the last line of a terminal; nothing in a file
+void live(std::string_view text);  // rewrites the last line of a terminal, as far as it fits
+                                   // (ASCII); nothing in a file
 
 template <class... Args>
 void say(fmt::format_string<Args...> text, Args&&... args) {

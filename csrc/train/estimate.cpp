@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "train/quant_use.h"
 
 namespace wf {
 
@@ -120,21 +121,15 @@ MemoryEstimate estimate_training(const Decoder& model, const Decoder* teacher,
                                  const RunConfig& config, bool kernels) {
   const Shape s(model, config);
   const Count count = count_parameters(model);
-  bool codes = false, blend = false, mixed = false, quantised = false;
-  for (int64_t step = 0; step < config.steps; ++step) {
-    const double weights = config.quant.weights.at(step, config.steps),
-                 activations = config.quant.activations.at(step, config.steps);
-    quantised |= weights > 0;
-    ((weights == 1) != (activations == 1) ? mixed : weights == 1 ? codes : blend) = true;
-  }
-  const Path path = !kernels || mixed ? Path::kPlain : blend ? Path::kBlend : Path::kCodes;
+  const QuantUse use = quant_use(config.quant, config.steps);
+  const Path path = !kernels || use.mixed ? Path::kPlain : use.blend ? Path::kBlend : Path::kCodes;
 
   MemoryEstimate out;
   // Codes and their transposes, and with a λ below 1 the blend in bf16; by plain operations an
   // operand of the compute type, which in full precision may be the master itself.
-  int64_t operand = kernels ? 2 + (blend ? 2 : 0) : 0;
-  if ((!kernels || mixed) && (quantised || s.compute != s.master)) operand += s.compute;
-  const int64_t watched = quantised ? 1 : 0;
+  int64_t operand = kernels ? 2 + (use.blend ? 2 : 0) : 0;
+  if ((!kernels || use.mixed) && (use.quantised || s.compute != s.master)) operand += s.compute;
+  const int64_t watched = use.quantised ? 1 : 0;
   out.weights = count.all * s.master + count.linear * (operand + watched);
   if (teacher) out.teacher = count_parameters(*teacher).all * s.master;
   const int64_t matrices = config.optimizer.kind() == "muon" ? count.linear : 0;

@@ -117,6 +117,7 @@ Hardware choose_hardware(DeviceKind device, ComputeKind compute, int local_rank)
     fail("device=cuda: {}; or run with device=cpu", gpu.remark);
   if (!out.device.is_cuda()) out.name = proc_value("/proc/cpuinfo", "model name");
   out.remark = gpu.remark;
+  out.kernels = out.device.is_cuda() && gpu.kernels;
   using enum ComputeKind;
   compute = choose_compute(compute, out.device.is_cuda(), gpu);
   out.precision.master = compute == kFp64 ? torch::kDouble : torch::kFloat;

@@ -33,8 +33,9 @@ ComputeKind choose_compute(ComputeKind asked, bool on_gpu, const GpuSupport& gpu
 struct Hardware {
   torch::Device device = torch::kCPU;
   Precision precision;
-  std::string name;    // "NVIDIA H200", "Intel Xeon Platinum ..."
-  std::string remark;  // what of it is not used, and why; empty for nothing
+  bool kernels = false;  // whether those in cuda/ run on it
+  std::string name;      // "NVIDIA H200", "Intel Xeon Platinum ..."
+  std::string remark;    // what of it is not used, and why; empty for nothing
   std::optional<double>
       peak_flops;  // dense bf16, by the vendor's sheet; empty when the device is not known
 

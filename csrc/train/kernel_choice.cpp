@@ -6,10 +6,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
-
-#ifdef WF_CUDA
-#include <cuda_runtime_api.h>
-#endif
+#include "train/quant_use.h"
 
 namespace wf {
 
@@ -17,20 +14,27 @@ namespace {
 
 // Why this machine and run cannot use the int8 kernels; empty when they can.
 std::string machine_problem(const RunConfig& config, const Hardware& hardware) {
-#ifdef WF_CUDA
   if (!hardware.device.is_cuda()) return "they need a GPU";
-  int major = 0;
-  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, hardware.device.index());
-  if (major != 9) return fmt::format("{} is no Hopper GPU (H100, H200)", hardware.name);
+  if (!hardware.kernels) return fmt::format("{} is no Hopper GPU (H100, H200)", hardware.name);
   if (hardware.precision.compute != torch::kBFloat16) return "they compute in bf16";
   const int64_t tokens = config.batch.rows * config.batch.sequence_length;
   if (tokens % FusedBlock::kTokenMultiple != 0)
     return fmt::format("batch.rows times batch.sequence_length is {}, no multiple of {}", tokens,
                        FusedBlock::kTokenMultiple);
   return {};
-#else
-  return "this build has none (preset cuda builds them)";
-#endif
+}
+
+// The passes of such a run that the kernels cannot serve; empty when there are none.
+std::string exceptions(const RunConfig& config) {
+  std::string out;
+  if (quant_use(config.quant, config.steps).mixed)
+    out += "; steps at which only one λ is 1: plain operations";
+  if (!config.evaluate.path.empty() &&
+      config.batch.sequence_length % FusedBlock::kTokenMultiple != 0)
+    out += fmt::format(
+        "; a last batch of held-out rows whose tokens are no multiple of {}: plain operations",
+        FusedBlock::kTokenMultiple);
+  return out;
 }
 
 }  // namespace
@@ -47,6 +51,10 @@ void require_deterministic_operations() {
 
 KernelChoice choose_kernels(const RunConfig& config, const Hardware& hardware,
                             const DecoderConfig& model) {
+  for (const int64_t layer : config.bf16_weight_gradient_layers)
+    if (layer < 0 || layer >= model.num_layers)
+      fail("bf16_weight_gradient_layers: the model has no block {}; its blocks are 0 to {}", layer,
+           model.num_layers - 1);
   using enum TernaryProducts;
   constexpr std::string_view kReferenceText =
       "ternary linears: plain operations (precision reference)";
@@ -56,10 +64,6 @@ KernelChoice choose_kernels(const RunConfig& config, const Hardware& hardware,
   if (!problem.empty())
     return {{}, fmt::format("{}, not the int8 kernels: {}", kReferenceText, problem)};
 
-  for (const int64_t layer : config.bf16_weight_gradient_layers)
-    if (layer < 0 || layer >= model.num_layers)
-      fail("bf16_weight_gradient_layers: the model has no block {}; its blocks are 0 to {}", layer,
-           model.num_layers - 1);
   const bool backward = config.precision == kInt8;
   KernelChoice out;
   out.int8 = {.forward = true,
@@ -75,15 +79,16 @@ KernelChoice choose_kernels(const RunConfig& config, const Hardware& hardware,
     weight = fmt::format("int8 for inputs of at least {} columns, else bf16",
                          kFastestInt8WeightGradient);
   }
-  const size_t exceptions = config.bf16_weight_gradient_layers.size();
-  if (out.int8.weight_gradient_from && exceptions > 0)
-    weight += fmt::format(", bf16 in {} blocks", exceptions);
+  const size_t bf16_layers = config.bf16_weight_gradient_layers.size();
+  if (out.int8.weight_gradient_from && bf16_layers > 0)
+    weight += fmt::format(", bf16 in {} blocks", bf16_layers);
   out.text = fmt::format(
       "ternary linears at λ = 1: forward int8, dX {}, dW {}{}; norms fused with their quantisers; "
-      "attention by {}",
+      "attention by {}{}",
       backward ? "int8" : "bf16", weight,
       backward ? " (int8 gradients by stochastic rounding)" : "",
-      config.deterministic ? "flash, deterministic" : "cuDNN (packed documents: flash)");
+      config.deterministic ? "flash, deterministic" : "cuDNN (packed documents: flash)",
+      exceptions(config));
   return out;
 }
 

@@ -70,17 +70,20 @@ void Narrator::report(const Progress& now, int64_t tokens, const StepNumbers& nu
            duration(remaining));
   nlohmann::ordered_json parts = nlohmann::ordered_json::object();
   for (const auto& [name, value] : numbers.parts) parts[name] = value;
-  metrics_.write("train", {{"step", done},
-                           {"tokens", now.tokens + tokens},
-                           {"loss", numbers.loss},
-                           {"parts", parts},
-                           {"lr", lr},
-                           {"quant", quant},
-                           {"grad_norm", numbers.grad_norm},
-                           {"tokens_per_s", tokens_per_s},
-                           {"tflops", flops / 1e12},
-                           {"memory_gb", memory / 1e9},
-                           {"elapsed_s", elapsed}});
+  nlohmann::ordered_json line = {{"step", done},
+                                 {"tokens", now.tokens + tokens},
+                                 {"loss", numbers.loss},
+                                 {"parts", parts},
+                                 {"lr", lr},
+                                 {"quant", quant},
+                                 {"grad_norm", numbers.grad_norm},
+                                 {"tokens_per_s", tokens_per_s},
+                                 {"tflops", flops / 1e12},
+                                 {"memory_gb", memory / 1e9},
+                                 {"elapsed_s", elapsed},
+                                 {"remaining_s", remaining}};
+  if (hardware_.peak_flops) line["peak_share"] = flops / *hardware_.peak_flops;
+  metrics_.write("train", line);
   window_tokens_ = 0;
   window_started_ = Clock::now();
 }

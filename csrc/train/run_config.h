@@ -1,6 +1,8 @@
 // The whole of a YAML file. Names everybody's Config; each component receives its own and nothing
 // else.
 #pragma once
+#include <fmt/format.h>
+
 #include <array>
 #include <optional>
 #include <string>
@@ -106,8 +108,16 @@ struct QuantConfig {
         config::field<&C::activations>("λ of the activations: 0 full precision, 1 int8"));
   }
   void validate(auto problem) const {
-    if (weights.value > 1) problem("weights.value", "expected a value in [0, 1]");
-    if (activations.value > 1) problem("activations.value", "expected a value in [0, 1]");
+    const auto check = [&](const std::string& key, const Schedule& lambda) {
+      constexpr auto kRange = "λ is from 0 to 1";
+      if (lambda.value > 1) problem(key + ".value", kRange);
+      if (lambda.start > 1) problem(key + ".start", kRange);
+      if (lambda.final.value_or(0) > 1) problem(key + ".final", kRange);
+      for (const double multiple : lambda.values)
+        if (lambda.value * multiple > 1) problem(key + ".values", kRange);
+    };
+    check("weights", weights);
+    check("activations", activations);
   }
 };
 
@@ -257,6 +267,9 @@ struct RunConfig {
     if (reads_data && !data) problem("data", "this stage needs data; name it with a kind");
     if (stage == StageKind::kTrain && objective.kind() == "logits_kl" && teacher.empty())
       problem("teacher", "this objective needs a teacher: name its folder");
+    if (stage == StageKind::kTrain && objective.kind() != "logits_kl" && !teacher.empty())
+      problem("teacher", fmt::format("objective {} has no use for a teacher", objective.kind()));
+    if (log.profile_step > steps) problem("log.profile_step", "the run ends before this step");
     if (stage == StageKind::kInsertSubln && model.init == InitKind::kRandom)
       problem("model.init", "insert_subln starts from weights");
   }

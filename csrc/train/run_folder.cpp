@@ -51,8 +51,8 @@ std::optional<SavedCheckpoint> RunFolder::newest() const {
 void RunFolder::check_same_run(const SavedCheckpoint& checkpoint) const {
   // What makes the rest of the run another run. Other keys (log, checkpoint, evaluate, ...) may
   // change.
-  static constexpr std::array kFixed = {"stage", "model.",     "data.",          "batch.",
-                                        "seed",  "objective.", "optimizer.kind", "compute"};
+  static constexpr std::array kFixed = {"stage",      "model.",  "data.",          "batch.", "seed",
+                                        "objective.", "teacher", "optimizer.kind", "compute"};
   const fs::path file = checkpoint.folder / "run.yaml";
   const auto before = config::parse<RunConfig>(read_text(file), file.string());
   std::string refused;

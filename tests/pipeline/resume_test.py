@@ -101,6 +101,9 @@ def test_a_changed_configuration_is_reported_and_refused_where_it_would_be_wrong
     trainer.interrupt("pretrain", after_step=3, name="changed", **TINY)
     output = trainer.run("pretrain", name="changed", **(TINY | dict(batch__rows=2)), expect=1)
     assert "batch.rows: 4 -> 2" in output
+    other = TINY | dict(objective__kind="logits_kl", teacher=trainer.model)
+    output = trainer.run("pretrain", name="changed", **other, expect=1)
+    assert 'teacher: "" -> ' in output.split("cannot be continued")[1]
     output = trainer.run("pretrain", name="changed", **(TINY | dict(log__every=2)))
     assert "log.every: 1 -> 2" in output
 

@@ -1,7 +1,12 @@
 """From random weights to a ternary model that transformers loads; and what goes wrong."""
 
+import fcntl
 import os
+import pty
 import re
+import struct
+import subprocess
+import termios
 
 import pytest
 
@@ -56,6 +61,26 @@ def test_the_stages_follow_one_another_and_transformers_loads_the_result(base):
         with torch.no_grad():
             loss = model(tokens, labels=tokens).loss.item()
         assert loss < 5.77  # ln 320: better than no model
+
+
+def test_a_terminal_shows_one_live_line_that_fits_it(trainer):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    command = trainer.command("pretrain", name="live", **(TINY | dict(steps=25)))
+    with subprocess.Popen(command, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    assert process.returncode == 0, shown
+    lives = [text.split("\r")[0] for text in shown.decode().split("\r\033[K") if "step" in text]
+    lives = [text for text in lives if text.startswith("  4 %  step 1/25  loss ")]
+    assert len(lives) == 1
+    assert re.search(r"loss \d\.\d{4}  \S+ tok/s", lives[0])
+    assert len(lives[0]) == 59  # a longer one would wrap and could not be rewritten
 
 
 def test_dry_run_checks_and_writes_nothing(trainer):
