@@ -120,7 +120,6 @@ class HubFolder:
 
     def files(self) -> list[RemoteFile]:
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
 
         try:
             place = self.system.resolve_path(self.path)
@@ -133,7 +132,7 @@ class HubFolder:
                 f"{self.url}: no such model, revision or folder; a private or gated one needs "
                 "HF_TOKEN"
             ) from error
-        except (OSError, HfHubHTTPError) as error:
+        except Exception as error:  # of the libraries below it, too
             raise Error(f"{self.url}: {first_line(error)}") from error
         self.info = {e["name"].rsplit("/", 1)[1]: e for e in entries if e["type"] == "file"}
         return [RemoteFile(name, entry["size"]) for name, entry in self.info.items()]

@@ -154,6 +154,13 @@ def test_what_is_not_there_is_said_in_a_sentence(cloud):
     assert "config.json" not in cloud.fetched()
 
 
+def test_a_storage_that_cannot_be_reached_is_said_in_a_sentence(cloud):
+    cloud.network.close()
+    said = cloud.run(expect=1)
+    assert said.startswith(f"wf: {cloud.storage.address(cloud.name)}: "), said
+    assert said.count("\n") == 1
+
+
 def test_wrong_urls_are_said_in_a_sentence(wf, tmp_path):
     for url in ("ftp://x/y", "/local/folder", "gs://", "hf://model"):
         assert f"{url}: expected" in wf("fetch", url, tmp_path / "m", expect=1).stderr
