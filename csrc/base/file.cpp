@@ -136,10 +136,15 @@ void write_folder(const fs::path& path, const std::function<void(const fs::path&
   check(bad, partial, "remove");
   fs::create_directories(partial, bad);
   check(bad, partial, "create");
-  fill(partial);
-  for (const auto& entry : fs::recursive_directory_iterator(partial)) sync_to_disk(entry.path());
-  sync_to_disk(partial);
-  move_into_place(partial, path);
+  try {
+    fill(partial);
+    for (const auto& entry : fs::recursive_directory_iterator(partial)) sync_to_disk(entry.path());
+    sync_to_disk(partial);
+    move_into_place(partial, path);
+  } catch (...) {  // what was written may be what filled the disk
+    fs::remove_all(partial, bad);
+    throw;
+  }
   sync_to_disk(fs::absolute(path).parent_path());
 }
 

@@ -41,8 +41,8 @@ void write_text(const std::filesystem::path& path, std::string_view text);
 void sync_to_disk(const std::filesystem::path& path);
 
 // Runs `fill` on the empty folder `path`.partial, flushes every file in it and renames it to
-// `path`, which must not exist. Whatever interrupts it, `path` is complete or absent; a left-over
-// .partial is deleted first.
+// `path`, which must not exist. Whatever interrupts it, `path` is complete or absent; an error
+// deletes the .partial, and one left over by a crash is deleted first.
 void write_folder(const std::filesystem::path& path,
                   const std::function<void(const std::filesystem::path&)>& fill);
 

@@ -1,6 +1,7 @@
 #include "base/program.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -81,7 +82,7 @@ std::string run_program(const std::vector<std::string>& arguments, bool show_err
   posix_spawn_file_actions_destroy(&actions);
   if (problem) fail("{}: cannot be run: {}", arguments[0], std::strerror(problem));
   int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) kill(child, SIGTERM);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return output.text();
   const std::string said = show_errors ? "its message is above" : last_line(errors.text());
   const std::string how = WIFSIGNALED(status)
