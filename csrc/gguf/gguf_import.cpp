@@ -1,6 +1,9 @@
 #include "gguf/gguf_import.h"
 
+#include <map>
+
 #include "base/error.h"
+#include "base/file.h"
 #include "gguf/gguf_keys.h"
 #include "gguf/gguf_matrix.h"
 #include "shape/hf_config.h"
@@ -61,17 +64,12 @@ void import_gguf(const std::filesystem::path& gguf, const std::filesystem::path&
   const DecoderConfig c = read_model_keys(file);
   const GgufGraph& graph = graph_of(file, c);
   KernelConfig kernels = kernels_beside(gguf);
-  const bool biased = c.qkv_bias || c.o_bias || c.mlp_bias;
-  bool all_packed = !biased, any_ternary = false, all_ternary = true;
   const auto tensors = model_tensors(c);
-  for (const auto& tensor : tensors)
-    if (tensor.kind == TensorKind::kMatrix) all_packed &= tensor.rows % 4 == 0;
 
-  std::vector<WritableTensor> weights;
-  const auto add = [&]<class T>(const std::string& name, Dtype dtype, std::vector<int64_t> shape,
-                                std::vector<T> values) {
-    weights.push_back(writable(name, in_memory(dtype, std::move(shape), std::move(values))));
-  };
+  // Once over the matrices for their scales; what is written is read when its bytes are due.
+  bool all_packed = !(c.qkv_bias || c.o_bias || c.mlp_bias);
+  int64_t matrices = 0;
+  std::map<std::string, float> scales;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     progress("reading", double(i) / double(tensors.size()));
     const ModelTensor& tensor = tensors[i];
@@ -79,44 +77,63 @@ void import_gguf(const std::filesystem::path& gguf, const std::filesystem::path&
     if (stored.rows() != uint64_t(tensor.rows) || stored.row_elements() != uint64_t(tensor.columns))
       fail("{}: tensor '{}' has {} rows of {}, its metadata asks for {} of {}", gguf.string(),
            stored.name, stored.rows(), stored.row_elements(), tensor.rows, tensor.columns);
-    const auto add_floats = [&] {
-      const std::vector<int64_t> shape = tensor.kind == TensorKind::kVector
-                                             ? std::vector{tensor.columns}
-                                             : std::vector{tensor.rows, tensor.columns};
-      add(tensor.hf_name, Dtype::kF32, shape,
-          restore_rows(read_gguf_floats(file, stored), graph, tensor, c.head_dim));
-    };
-    if (tensor.kind != TensorKind::kMatrix) {
-      add_floats();
-      continue;
-    }
-    GgufMatrix matrix = read_gguf_matrix(file, stored, kernels);
-    if (!matrix.problem.empty()) {
-      all_ternary = false;
-      add_floats();
-      continue;
-    }
-    any_ternary = true;
-    const auto codes = restore_rows(std::move(matrix.codes), graph, tensor, c.head_dim);
-    if (all_packed) {
-      add(tensor.hf_name, Dtype::kU8, {tensor.rows / 4, tensor.columns},
-          pack_codes(codes, tensor.rows, tensor.columns));
-      add(tensor.hf_name + "_scale", Dtype::kF32, {1}, std::vector{matrix.scale});
-    } else {
-      std::vector<float> master(codes.begin(), codes.end());
-      master_from_codes(master, matrix.scale);
-      add(tensor.hf_name, Dtype::kF32, {tensor.rows, tensor.columns}, std::move(master));
-    }
+    if (tensor.kind != TensorKind::kMatrix) continue;
+    ++matrices;
+    all_packed &= tensor.rows % 4 == 0;
+    const GgufMatrix matrix = read_gguf_matrix(file, stored, kernels);
+    if (matrix.problem.empty()) scales[tensor.gguf_name] = matrix.scale;
+    release_pages(file.bytes(stored));
   }
-  if (any_ternary && !all_ternary)
+  const bool ternary = !scales.empty();
+  if (ternary && int64_t(scales.size()) < matrices)
     fail("{}: some block matrices are ternary and some are not, which no model folder can say",
          gguf.string());
-  const Quantization quantization = !any_ternary ? Quantization::kNone
+
+  std::vector<WritableTensor> weights;
+  const auto add = [&](const ModelTensor& tensor, std::string name, Dtype dtype,
+                       std::vector<int64_t> shape, auto read) {
+    const auto value = [&, dtype, shape, read, at = weights.size()] {
+      progress("writing", double(at) / double(weights.size()));
+      const GgufTensor& stored = file.tensor(tensor.gguf_name);
+      const StoredTensor read_now = in_memory(dtype, shape, read(stored));
+      release_pages(file.bytes(stored));
+      return read_now;
+    };
+    weights.push_back({std::move(name), dtype, shape, value});
+  };
+  for (const ModelTensor& tensor : tensors) {
+    std::vector<int64_t> shape = {tensor.rows, tensor.columns};
+    if (tensor.kind == TensorKind::kVector) shape.erase(shape.begin());
+    const auto codes = [&](const GgufTensor& stored) {
+      return restore_rows(read_gguf_matrix(file, stored, kernels).codes, graph, tensor, c.head_dim);
+    };
+    if (!ternary || tensor.kind != TensorKind::kMatrix) {
+      add(tensor, tensor.hf_name, Dtype::kF32, shape, [&](const GgufTensor& stored) {
+        return restore_rows(read_gguf_floats(file, stored), graph, tensor, c.head_dim);
+      });
+    } else if (all_packed) {
+      add(tensor, tensor.hf_name, Dtype::kU8, {tensor.rows / 4, tensor.columns},
+          [&, codes](const GgufTensor& stored) {
+            return pack_codes(codes(stored), tensor.rows, tensor.columns);
+          });
+      weights.push_back(
+          writable(tensor.hf_name + "_scale",
+                   in_memory(Dtype::kF32, {1}, std::vector{scales.at(tensor.gguf_name)})));
+    } else {
+      add(tensor, tensor.hf_name, Dtype::kF32, shape, [&, codes](const GgufTensor& stored) {
+        const auto signs = codes(stored);
+        std::vector<float> master(signs.begin(), signs.end());
+        master_from_codes(master, scales.at(tensor.gguf_name));
+        return master;
+      });
+    }
+  }
+  const Quantization quantization = !ternary     ? Quantization::kNone
                                     : all_packed ? Quantization::kPacked
                                                  : Quantization::kOnline;
   write_model_folder(
       folder, weights,
-      hf_config(c, source_config(c, file.metadata()), quantization, any_ternary, any_ternary),
+      hf_config(c, source_config(c, file.metadata()), quantization, ternary, ternary),
       companions_from.empty() ? gguf.parent_path() / "no companions" : companions_from);
 }
 
