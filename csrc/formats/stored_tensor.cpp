@@ -5,8 +5,41 @@
 
 #include "base/error.h"
 #include "base/float16.h"
+#include "base/simd.h"
 
 namespace wf {
+namespace {
+
+// Infinity and NaN have every bit of the exponent set.
+template <class T>
+WF_LOOP bool any_with_exponent(const T* bits, std::size_t count, T exponent) {
+  T found = 0;
+  for (std::size_t i = 0; i < count; ++i) found |= T((bits[i] & exponent) == exponent);
+  return found != 0;
+}
+
+template <class T>
+bool has_exponent(const StoredTensor& tensor, T exponent) {
+  const auto bits = tensor.as<T>();
+  return vectorised<any_with_exponent<T>>(bits.data(), bits.size(), exponent);
+}
+
+}  // namespace
+
+bool all_finite(const StoredTensor& tensor) {
+  switch (tensor.dtype) {
+    case Dtype::kF64:
+      return !has_exponent(tensor, uint64_t{0x7FF0000000000000});
+    case Dtype::kF32:
+      return !has_exponent(tensor, uint32_t{0x7F800000});
+    case Dtype::kF16:
+      return !has_exponent(tensor, uint16_t{0x7C00});
+    case Dtype::kBF16:
+      return !has_exponent(tensor, uint16_t{0x7F80});
+    default:
+      return true;
+  }
+}
 
 void read_floats(const StoredTensor& tensor, int64_t first, int64_t count, float* out) {
   const auto part = [&]<class T>(std::span<const T> all) {

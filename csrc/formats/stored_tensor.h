@@ -37,6 +37,8 @@ void read_floats(const StoredTensor& tensor, int64_t first, int64_t count, float
 inline void read_floats(const StoredTensor& tensor, float* out) {
   read_floats(tensor, 0, tensor.numel(), out);
 }
+// Whether no element of any floating-point type is infinite or NaN.
+bool all_finite(const StoredTensor& tensor);
 
 // Takes over `values`.
 template <class T>

@@ -163,6 +163,11 @@ class Export {
                [&](int64_t first, int64_t count) {
                  auto& [codes, stored, encoded, values] = scratch();
                  StoredTensor part = tensor.floats.part(first * columns, count * columns);
+                 if (!all_finite(part))
+                   fail(
+                       "{}: tensor '{}' holds values that are not finite: export the "
+                       "model again, from a checkpoint before its training went wrong",
+                       folder_.path().string(), tensor.from.hf_name);
                  // Bytes that are copied pass through the cache all the same: writing straight from
                  // a mapping takes the system twice as long.
                  const bool same = is_same_type(type, part.dtype);

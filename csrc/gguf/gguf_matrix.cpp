@@ -40,6 +40,7 @@ void take_floats(const Gguf& file, const GgufTensor& tensor, GgufMatrix& out) {
       return;
     }
   }
+  if (out.scale == 0) out.scale = 1;  // zeros have any
 }
 
 }  // namespace

@@ -164,7 +164,8 @@ class Validation {
       codes_.pass();
 
     const float scale = expected_scale(tensor);
-    if (matrix.scale == scale)
+    const bool shown = matrix.zeros < rows * columns || !is_float_type(stored.type);
+    if (matrix.scale == scale || !shown)  // floats that are all zero show none
       scales_.pass();
     else
       scales_.fail_with("'{}': {} instead of {}", stored.name, matrix.scale, scale);
