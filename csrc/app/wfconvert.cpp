@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/program.h"
 #include "formats/saved_checkpoint.h"
@@ -31,6 +32,7 @@ struct Options {
 
 volatile sig_atomic_t caught_signal = 0;
 struct Interrupted {};
+const char* kept = "nothing was written";  // when it is interrupted
 
 void install_signals() {
   struct sigaction action{};
@@ -40,8 +42,12 @@ void install_signals() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-void show_progress(const char* doing, double share) {
+void check_interrupted() {
   if (caught_signal) throw Interrupted{};
+}
+
+void show_progress(const char* doing, double share) {
+  check_interrupted();
   constexpr int kWidth = 40;
   const int filled = static_cast<int>(share * kWidth);
   wf::log::live(fmt::format("{:<10} [{}{}] {:3.0f} %", doing, std::string(filled, '#'),
@@ -109,7 +115,28 @@ bool validate(const Options& options, const wf::HfFolder& folder, const wf::Gguf
   const auto findings = wf::validate_gguf(options.output, plan, show_progress);
   wf::log::live("");
   const bool intact = wf::print_findings(findings, std::cout);
-  return wf::print_findings(wf::validate_logits(options.output, folder, plan), std::cout) && intact;
+  std::cout.flush();  // before what other programs may say
+  const auto answers = wf::validate_logits(options.output, folder, plan);
+  check_interrupted();  // which ends those programs, too
+  return wf::print_findings(answers, std::cout) && intact;
+}
+
+// What would go wrong after the work of minutes, and what would be lost.
+void check_output(const Options& options) {
+  const fs::path& file = options.output;
+  if (options.validate_only) {
+    if (!fs::is_regular_file(file))
+      wf::fail("{}: no such file; --validate-only compares one that was written before",
+               file.string());
+    return;
+  }
+  if (!file.has_filename() || fs::is_directory(file))
+    wf::fail("{}: is a folder; -o wants the name of the .gguf file", file.string());
+  if (const fs::path folder = file.parent_path(); !folder.empty() && !fs::is_directory(folder))
+    wf::fail("{}: there is no folder {}; make it, or choose another -o", file.string(),
+             folder.string());
+  if (fs::exists(file) && !wf::begins_as_gguf(wf::MappedFile(file).bytes()))
+    wf::fail("{}: exists and is no GGUF file; choose another -o", file.string());
 }
 
 // The folder itself, or where `wf fetch` has put what lies at gs://, hf:// or s3://: beside the
@@ -124,12 +151,14 @@ fs::path local_folder(const Options& options) {
 }
 
 int convert(const Options& options) {
+  check_output(options);
   const wf::HfFolder folder(local_folder(options));
   const auto begin = std::chrono::steady_clock::now();
   const wf::GgufPlan plan = wf::plan_gguf(folder, options.gguf, show_progress);
   for (const auto& notice : plan.notices) wf::log::line(notice);
   if (!options.validate_only) {
     wf::write_gguf(plan, folder, options.output, !options.no_sync, show_progress);
+    kept = "the file is written, but not validated";
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     wf::log::say("{}: architecture {}, {} tensors, {:.1f} MB, written in {:.2f} s",
                  options.output.string(), plan.graph->arch, plan.tensors.size(),
@@ -147,16 +176,33 @@ int convert(const Options& options) {
   return validate(options, folder, plan) ? kDone : kFailed;
 }
 
+int import(const Options& options) {
+  const std::string input = options.input.string();
+  if (options.validate || options.validate_only)
+    wf::fail("{}: --validate compares a file with the folder it came from; name that folder",
+             input);
+  if (!options.companions.empty() && !fs::is_directory(options.companions))
+    wf::fail("{}: no such folder; --companions names one with a tokenizer",
+             options.companions.string());
+  wf::import_gguf(options.input, options.output, options.companions, show_progress);
+  wf::log::say("{}: written from {}", options.output.string(), input);
+  if (options.companions.empty())
+    wf::log::line("it has no tokenizer; --companions copies one from the model's original folder");
+  return kDone;
+}
+
 int run(const Options& options) {
+  const bool is_file = fs::is_regular_file(options.input);
+  if (is_file && options.input.extension() == ".safetensors")
+    wf::fail("{}: is part of a model; name its folder", options.input.string());
+  if (!is_file && (options.inspect || options.input.extension() == ".gguf"))
+    wf::fail("{}: no such file; expected a .gguf file", options.input.string());
   if (options.inspect) {
     wf::inspect_gguf(options.input, std::cout);
     return kDone;
   }
   install_signals();
-  if (!fs::is_regular_file(options.input)) return convert(options);
-  wf::import_gguf(options.input, options.output, options.companions, show_progress);
-  wf::log::say("{}: written from {}", options.output.string(), options.input.string());
-  return kDone;
+  return is_file ? import(options) : convert(options);
 }
 
 }  // namespace
@@ -168,8 +214,10 @@ int main(int argc, char** argv) {
       const int code = parse(argc, argv, options);
       return code >= 0 ? code : run(options);
     } catch (const Interrupted&) {
-      wf::log::line("wfconvert: interrupted; nothing was written");
-      return kInterrupted + caught_signal;
+    } catch (const wf::Error&) {
+      if (!caught_signal) throw;
     }
+    wf::log::say("wfconvert: interrupted; {}", kept);
+    return kInterrupted + caught_signal;
   });
 }

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "base/error.h"
 #include "base/program.h"
 #include "io/tensor_file.h"
 #include "model/load.h"
@@ -55,11 +56,20 @@ void keep_scales(const wf::HfFolder& folder, wf::Decoder& model) {
   }
 }
 
+Tensor read_tokens(const std::filesystem::path& path, int64_t vocabulary) {
+  const Tensor tokens = wf::as_torch(wf::Safetensors(path).tensor("tokens"));
+  if (tokens.scalar_type() != torch::kLong || tokens.dim() != 1 || tokens.numel() == 0)
+    wf::fail("{}: `tokens` is not a list of int64", path.string());
+  if (tokens.min().item<int64_t>() < 0 || tokens.max().item<int64_t>() >= vocabulary)
+    wf::fail("{}: holds tokens outside the model's {}", path.string(), vocabulary);
+  return tokens;
+}
+
 int run(const Options& options) {
   const wf::HfFolder folder(options.folder);
   const auto model = wf::load_decoder(folder, {});
   if (options.ternary) keep_scales(folder, *model);
-  const Tensor tokens = wf::as_torch(wf::Safetensors(options.tokens).tensor("tokens"));
+  const Tensor tokens = read_tokens(options.tokens, model->config().vocab_size);
   std::vector<wf::NamedTensor> logits = {{"logits", logits_of(*model, tokens, options.ternary, 0)}};
   if (options.int8)
     logits.push_back({"int8_logits", logits_of(*model, tokens, options.ternary, 1)});

@@ -105,8 +105,10 @@ class Cursor {
         using Element = std::variant_alternative_t<id, GgufValue>;
         const uint64_t least = std::is_same_v<Element, std::string> ? 8 : sizeof(Element);
         if (count > left() / least)
-          fail("{}: {} claims an array of {} elements, more than the file has bytes for", file_,
-               what, count);
+          fail(
+              "{}: {} claims an array of {} elements, more than the file has bytes for; was it "
+              "copied in full?",
+              file_, what, count);
         auto& list = out.emplace<id>();
         list.reserve(count);
         for (uint64_t i = 0; i < count; ++i) list.push_back(value<Element>(what));
@@ -168,6 +170,11 @@ std::string_view gguf_value_type_name(std::size_t id) {
   return id < kValueTypes.size() ? kValueTypes[id] : "?";
 }
 
+bool begins_as_gguf(std::span<const std::byte> bytes) {
+  return bytes.size() >= kMagic.size() &&
+         std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) == 0;
+}
+
 void GgufMetadata::set(std::string key, GgufValue value) {
   const auto [at, is_new] = index_.try_emplace(key, pairs_.size());
   if (is_new)
@@ -193,8 +200,7 @@ Gguf::Gguf(const std::filesystem::path& path)
 void Gguf::read() {
   const std::string file = path().string();
   Cursor cursor(file_->bytes(), file);
-  const auto magic = cursor.take(kMagic.size(), "the header");
-  if (std::memcmp(magic.data(), kMagic.data(), kMagic.size()) != 0)
+  if (!begins_as_gguf(cursor.take(kMagic.size(), "the header")))
     fail("{}: does not begin with \"GGUF\", so it is no GGUF file", file);
   version_ = cursor.number<uint32_t>("the header");
   if (version_ != 0 && version_ % 65536 == 0)

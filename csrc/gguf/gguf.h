@@ -87,6 +87,9 @@ struct GgufTensor {
   }
 };
 
+// Whether a file begins as GGUF files do.
+bool begins_as_gguf(std::span<const std::byte> bytes);
+
 // A mapped file. The constructor checks all of it against its size before anything is handed out,
 // and throws Error naming the file and what is wrong.
 class Gguf {

@@ -183,7 +183,10 @@ class Planner {
     const auto tokenizer = read_gguf_tokenizer(folder_.path(), plan_.config.vocab_size);
     wf::write_metadata(tokenizer, plan_.metadata);
     if (tokenizer.model == "none") {
-      plan_.notices.push_back("the folder has no tokenizer: the file can be asked for ids only");
+      plan_.notices.push_back(
+          "the folder has neither tokenizer.json nor tokenizer.model: the file can be asked for "
+          "ids "
+          "only");
       if (options_.engine != Engine::kLlamaCpp)
         plan_.metadata.set("tokenizer.ggml.model", std::string("no_vocab"));
     }

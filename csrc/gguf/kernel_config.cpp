@@ -73,6 +73,11 @@ void KernelConfig::write(const std::filesystem::path& path) const {
     text += fmt::format("[Kernels_{}]\nm = {}\nk = {}\nbm = {}\nbk = {}\nbmm = {}\n\n", i, t.rows,
                         t.columns, t.bm, t.bk, t.bmm);
   }
+  if (std::filesystem::exists(path) && read_text(path) != text)
+    fail(
+        "{}: is there with other tiles, which files beside it may need: choose another folder for "
+        "-o, or give it as --kernel-config",
+        path.string());
   write_text(path, text);
 }
 

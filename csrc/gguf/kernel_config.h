@@ -20,6 +20,7 @@ class KernelConfig {
   // there is none or the type cannot use it.
   const Tiling& tiling(GgufType type, int64_t rows, int64_t columns, bool may_choose);
 
+  // Throws Error when another one is there.
   void write(const std::filesystem::path& path) const;
 
  private:

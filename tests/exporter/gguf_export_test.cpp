@@ -421,14 +421,25 @@ TEST(GgufExport, WritesForMicrosoftsEngines) {
     EXPECT_THAT(plan.notices, testing::Contains(testing::HasSubstr("kernel_config.ini")));
     EXPECT_TRUE(validates(file, plan));
     // The same tiles, given.
+    const fs::path given_file = scratch / fmt::format("given{}", int(type)) / "model.gguf";
+    fs::create_directories(given_file.parent_path());
     const GgufOptions given{.engine = Engine::kMicrosoft2024,
                             .outtype = type,
                             .kernel_config = scratch / "tl" / kKernelConfigName};
-    convert(scratch / "model", given, scratch / "given.gguf");
-    EXPECT_EQ(sha256_hex_of_file(scratch / "given.gguf"), sha256_hex_of_file(file));
+    convert(scratch / "model", given, given_file);
+    EXPECT_EQ(sha256_hex_of_file(given_file), sha256_hex_of_file(file));
     import_gguf(file, scratch / fmt::format("back{}", int(type)), {}, kQuiet);
     const auto back = load_decoder(HfFolder(scratch / fmt::format("back{}", int(type))), {});
     EXPECT_EQ(back->config().activation, Activation::kRelu2);
+    // Other tiles beside it are another file's.
+    std::ofstream(scratch / "tl" / kKernelConfigName, std::ios::app) << "[another]\nm = 1\nk = 2\n";
+    test::expect_error(
+        [&] {
+          convert(scratch / "model", {.engine = Engine::kMicrosoft2024, .outtype = type},
+                  scratch / "tl" / "other.gguf");
+        },
+        {"is there with other tiles", "--kernel-config"});
+    EXPECT_FALSE(fs::exists(scratch / "tl" / "other.gguf"));
     fs::remove_all(scratch / "tl");
   }
   test::expect_error(

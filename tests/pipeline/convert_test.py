@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -123,19 +124,114 @@ def test_unmarked_weights_are_taken_as_ternary_and_that_is_said(tmp_path):
         (("-o", "OUT", "--outtype", "q4_0"), 2, "q4_0"),
         (("-o", "OUT", "--outtype", "i2_s"), 1, "llama.cpp does not read i2_s"),
         (("-o", "OUT", "--arch", "bitnet"), 1, "sub-norms"),
-        (("-o", "/nowhere/model.gguf"), 1, "/nowhere/model.gguf"),
+        (("-o", "/nowhere/model.gguf"), 1, "there is no folder /nowhere"),
+        (("-o", "MODEL"), 1, "-o wants the name of the .gguf file"),
+        (("-o", "MODEL/model.safetensors"), 1, "exists and is no GGUF file"),
+        (("-o", "OUT", "--validate-only"), 1, "no such file; --validate-only"),
+        (("--inspect",), 1, "expected a .gguf file"),
     ],
 )
 def test_wrong_use_is_answered_in_one_sentence(model, tmp_path, arguments, expect, says):
-    arguments = [str(tmp_path / "out.gguf") if a == "OUT" else a for a in arguments]
+    before = (model / "model.safetensors").read_bytes()
+    places = {"OUT": tmp_path / "out.gguf", "MODEL": model}
+    for name, place in places.items():
+        arguments = [argument.replace(name, str(place)) for argument in arguments]
     assert says in wfconvert(model, *arguments, expect=expect)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+    assert (model / "model.safetensors").read_bytes() == before
+
+
+def change(model, name, edit):
+    weights = load_file(model / "model.safetensors")
+    edit(weights[name])
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize("outtype", ["tq1_0", "f32"])
+@pytest.mark.parametrize("name", ["embed_tokens", "norm", "layers.1.self_attn.v_proj"])
+def test_values_that_are_no_numbers_are_refused(model, tmp_path, name, outtype, value):
+    def spoil(weight):
+        weight.flat[-3] = value
+
+    change(model, f"model.{name}.weight", spoil)
+    said = wfconvert(model, "-o", tmp_path / "a.gguf", "--outtype", outtype, expect=1)
+    assert f"tensor 'model.{name}.weight'" in said and "not finite" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+@pytest.mark.parametrize("outtype", ["tq1_0", "f16", "f32"])
+def test_a_matrix_of_zeros_passes_there_and_back(model, tmp_path, outtype):
+    change(model, "model.layers.1.mlp.up_proj.weight", lambda weight: weight.fill(0))
+    file = tmp_path / "a.gguf"
+    wfconvert(model, "-o", file, "--outtype", outtype, "--validate")
+    wfconvert(file, "-o", tmp_path / "back")
+    wfconvert(tmp_path / "back", "-o", tmp_path / "b.gguf", "--outtype", outtype, "--validate")
 
 
 def test_a_file_that_is_not_one_is_refused(tmp_path):
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 2**60, 2**60))
     assert "copied in full" in wfconvert(tmp_path / "bad.gguf", "--inspect", expect=1)
     assert "no such folder" in wfconvert(tmp_path / "none", "-o", tmp_path / "a.gguf", expect=1)
+
+
+def test_the_reverse_says_what_is_missing(model, tmp_path):
+    file = tmp_path / "a.gguf"
+    wfconvert(model, "-o", file)
+    back = ("-o", tmp_path / "back")
+    assert "no such folder" in wfconvert(file, *back, "--companions", "/nowhere", expect=1)
+    assert "name that folder" in wfconvert(file, *back, "--validate", expect=1)
+    weights = model / "model.safetensors"
+    assert "name its folder" in wfconvert(weights, *back, expect=1)
+    assert not (tmp_path / "back").exists()
+    assert "has no tokenizer" in wfconvert(file, *back)
+    file.unlink()
+    assert "no such file" in wfconvert(file, "-o", tmp_path / "again", expect=1)
+
+
+def test_memory_stays_small_both_ways(tmp_path):
+    """63 MB of weights, 126 MB as fp32, in 48 MB that no file backs."""
+    shape = dict(num_hidden_layers=8, hidden_size=512, intermediate_size=2048, head_dim=128)
+    model, file = make_folder(tmp_path / "model", **shape), tmp_path / "a.gguf"
+
+    def limited(*arguments):
+        command = [find_programs() / "wfconvert", *map(str, arguments)]
+        limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (48 << 20, 48 << 20))  # noqa: E731
+        result = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+    limited(model, "-o", file, "--outtype", "tq2_0")
+    limited(file, "-o", tmp_path / "packed")
+    limited(model, "-o", file, "--outtype", "f32", "--weights", "full-precision")
+    assert file.stat().st_size > 120e6
+    limited(file, "-o", tmp_path / "full")
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [np.int64([1, 320]), np.int64([-1]), np.int64([]), np.float32([1]), np.int64([[1, 2]])],
+    ids=str,
+)
+def test_wfforward_refuses_what_are_no_tokens(model, tmp_path, tokens):
+    save_file({"tokens": tokens}, tmp_path / "tokens.safetensors")
+    command = [find_programs() / "wfforward", model, "tokens.safetensors", "out.safetensors"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "tokens.safetensors: " in result.stderr and "internal" not in result.stderr
+
+
+def test_interrupted_while_it_validates_it_says_so(model, tmp_path):
+    command = [find_programs() / "wfconvert", model, "-o", tmp_path / "a.gguf", "--validate"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    table = ""
+    while "raw weights" not in table:  # llama.cpp comes next
+        table += process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "interrupted; the file is written, but not validated" in said
+    assert "FAILED" not in said
+    assert (tmp_path / "a.gguf").exists()
 
 
 def test_interrupted_it_leaves_nothing_behind(tmp_path):
