@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Compiles every kernel and fails on register spills or on more registers than its file may use.
+"""Compiles every kernel and fails on register spills or on more registers than its file may use,
+and on a kernel that does not wait for its predecessor (device/early_launch.cuh).
 
 Usage: check_resources.py [--nvcc PATH]. Needs no GPU.
 """
@@ -25,6 +26,18 @@ LIMITS = {
     "rms_norm_quant": 128,
     "ternarize": 64,
 }
+
+
+def kernels_without_wait(folder: pathlib.Path) -> list[str]:
+    """Kernels that do not wait; launched early they would read what is still being written."""
+    found = []
+    for source in [*folder.glob("kernels/*.cu"), *folder.glob("device/*.cuh")]:
+        for text in source.read_text().split("__global__")[1:]:
+            body = text[: text.find("\n}\n")]
+            if "wait_for_predecessor();" not in body:
+                name = re.search(r"(\w+_kernel)\(", body)
+                found.append(f"{source.name}: {name.group(1) if name else body[:60]}")
+    return found
 
 
 def main() -> int:
@@ -65,6 +78,9 @@ def main() -> int:
             f"{source.stem:20} {len(registers):3} kernels, "
             f"at most {worst:3} of {limit:3} registers, {spills} bytes spilled{verdict}"
         )
+    for kernel in kernels_without_wait(here):
+        failures += 1
+        print(f"{kernel} does not call wait_for_predecessor()  FAILED")
     return 1 if failures else 0
 
 

@@ -5,6 +5,7 @@
 #include "device/bf16.cuh"
 #include "device/block_partials.cuh"
 #include "device/column_scales.cuh"
+#include "device/early_launch.cuh"
 #include "device/row_reduce.cuh"
 #include "device/stochastic_codes.cuh"
 
@@ -79,6 +80,7 @@ struct NoCodes {
 static __global__ void __launch_bounds__(kSumThreads)
     column_maxima_kernel(const float4* __restrict__ partial, int blocks,
                          uint4* __restrict__ largest, int vectors) {
+  wait_for_predecessor();
   const int index = blockIdx.x * kSumLanes + threadIdx.x % kSumLanes;
   const float4 top = over_blocks<Max>(partial, blocks, vectors, index);
   if (threadIdx.x >= kSumLanes || index >= vectors) return;
@@ -91,9 +93,9 @@ static __global__ void __launch_bounds__(kSumThreads)
 inline void finish_columns(const GradientCodes& codes, int blocks, int width, cudaStream_t stream) {
   if (codes.codes == nullptr || codes.input_scale == nullptr) return;
   const int vectors = width / 4;
-  column_maxima_kernel<<<(vectors + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream>>>(
-      static_cast<const float4*>(codes.workspace), blocks, reinterpret_cast<uint4*>(codes.largest),
-      vectors);
+  launch_early(column_maxima_kernel, (vectors + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream,
+               static_cast<const float4*>(codes.workspace), blocks,
+               reinterpret_cast<uint4*>(codes.largest), vectors);
 }
 
 }  // namespace wf::kernels

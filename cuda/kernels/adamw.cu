@@ -1,5 +1,6 @@
 // See adamw.h for the formula. A block takes one chunk of one tensor.
 #include "device/block_sum.cuh"
+#include "device/early_launch.cuh"
 #include "kernels/adamw.h"
 
 namespace wf::kernels {
@@ -25,6 +26,7 @@ __device__ __forceinline__ void update(const Rates& r, float& w, float& m, float
 __global__ void __launch_bounds__(kBlockSumThreads, 4)
     adamw_kernel(const AdamWTensor* __restrict__ tensors, int count,
                  const AdamWStep* __restrict__ step, float beta1, float beta2, float epsilon) {
+  wait_for_predecessor();
   if (!isfinite(step->gradient_scale)) return;
   const int chunk = blockIdx.x;
   const AdamWTensor& t =
@@ -85,8 +87,8 @@ int plan_adamw(AdamWTensor* tensors, int count) {
 cudaError_t adamw(const AdamWTensor* tensors, int count, int chunks, const AdamWStep* step,
                   float beta1, float beta2, float epsilon, cudaStream_t stream) {
   if (count < 1 || chunks < count) return cudaErrorInvalidValue;
-  adamw_kernel<<<chunks, kBlockSumThreads, 0, stream>>>(tensors, count, step, beta1, beta2,
-                                                        epsilon);
+  launch_early(adamw_kernel, chunks, kBlockSumThreads, 0, stream, tensors, count, step, beta1,
+               beta2, epsilon);
   return cudaGetLastError();
 }
 

@@ -1,6 +1,7 @@
 // See cross_entropy.h for the formula. One block per row, which it reads twice: once for the
 // running maximum and sum, once for the gradient, when part of it still lies in L2.
 #include "device/bf16.cuh"
+#include "device/early_launch.cuh"
 #include "device/row_reduce.cuh"
 #include "kernels/cross_entropy.h"
 
@@ -44,6 +45,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     cross_entropy_kernel(__nv_bfloat16* logits, const int64_t* __restrict__ labels,
                          const float* __restrict__ scale, float* __restrict__ loss, int vocab,
                          int pitch) {
+  wait_for_predecessor();
   __shared__ float exchange[2][kThreads / 32];
   const size_t row = blockIdx.x;
   __nv_bfloat16* z_row = logits + row * pitch;
@@ -92,7 +94,8 @@ cudaError_t cross_entropy(__nv_bfloat16* logits, const int64_t* labels, const fl
   if (rows < 1 || vocab < 8 || vocab % 8 != 0 || pitch % 8 != 0 || vocab > pitch) {
     return cudaErrorInvalidValue;
   }
-  cross_entropy_kernel<<<rows, kThreads, 0, stream>>>(logits, labels, scale, loss, vocab, pitch);
+  launch_early(cross_entropy_kernel, rows, kThreads, 0, stream, logits, labels, scale, loss, vocab,
+               pitch);
   return cudaGetLastError();
 }
 

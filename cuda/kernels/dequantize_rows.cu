@@ -1,5 +1,6 @@
 // See dequantize_rows.h for the formula.
 #include "device/bf16.cuh"
+#include "device/early_launch.cuh"
 #include "device/quantize.cuh"
 #include "kernels/dequantize_rows.h"
 
@@ -13,6 +14,7 @@ __global__ void __launch_bounds__(kThreads, 4)
     dequantize_rows_kernel(const int8_t* __restrict__ codes, const float* __restrict__ scale,
                            __nv_bfloat16* __restrict__ out, unsigned vectors,
                            unsigned vectors_per_row) {
+  wait_for_predecessor();
   const unsigned first = blockIdx.x * (kThreads * kVectors) + threadIdx.x;
   uint2 raw[kVectors];
   float s[kVectors];
@@ -45,8 +47,8 @@ cudaError_t dequantize_rows(const int8_t* codes, const float* scale, __nv_bfloat
   const int64_t vectors = static_cast<int64_t>(rows) * width / 8;
   if (vectors > INT32_MAX - kThreads * kVectors) return cudaErrorInvalidValue;
   const int blocks = static_cast<int>((vectors + kThreads * kVectors - 1) / (kThreads * kVectors));
-  dequantize_rows_kernel<<<blocks, kThreads, 0, stream>>>(
-      codes, scale, out, static_cast<unsigned>(vectors), static_cast<unsigned>(width / 8));
+  launch_early(dequantize_rows_kernel, blocks, kThreads, 0, stream, codes, scale, out,
+               static_cast<unsigned>(vectors), static_cast<unsigned>(width / 8));
   return cudaGetLastError();
 }
 

@@ -1,5 +1,6 @@
 // See qkv_rope.h for the formulas, device/qkv_layout.cuh for who does what.
 #include "device/bf16.cuh"
+#include "device/early_launch.cuh"
 #include "device/qkv_layout.cuh"
 #include "device/rotate.cuh"
 #include "kernels/qkv_rope.h"
@@ -26,6 +27,7 @@ template <bool kNorm>
 __global__ void __launch_bounds__(kBlock, kNorm ? 3 : 4)
     forward_kernel(const __grid_constant__ Forward p, const __grid_constant__ QkvLayout layout,
                    unsigned heads_per_token, unsigned tokens) {
+  wait_for_predecessor();
   const int lane = threadIdx.x & (layout.lanes - 1), first = lane * 8;
   const unsigned group = (blockIdx.x * kBlock + threadIdx.x) >> layout.lane_bits;
   const unsigned token = group / heads_per_token;
@@ -84,7 +86,8 @@ cudaError_t launch_forward(const Forward& p, const QkvLayout& layout, int tokens
   const int64_t threads = (static_cast<int64_t>(tokens) * heads_per_token) << layout.lane_bits;
   if (threads >= INT32_MAX) return cudaErrorInvalidValue;
   const unsigned blocks = static_cast<unsigned>((threads + kBlock - 1) / kBlock);
-  forward_kernel<kNorm><<<blocks, kBlock, 0, stream>>>(p, layout, heads_per_token, tokens);
+  launch_early(forward_kernel<kNorm>, blocks, kBlock, 0, stream, p, layout, heads_per_token,
+               tokens);
   return cudaGetLastError();
 }
 

@@ -4,6 +4,7 @@
 
 #include "device/bf16.cuh"
 #include "device/block_partials.cuh"
+#include "device/early_launch.cuh"
 #include "device/processors.h"
 #include "device/qkv_layout.cuh"
 #include "device/rotate.cuh"
@@ -55,6 +56,7 @@ __global__ void __launch_bounds__(Shape::kBlock,
                                   std::max(1, blocks_per_sm(kNorm, kCodes) * 256 / Shape::kBlock))
     backward_kernel(const __grid_constant__ Backward p, const __grid_constant__ QkvLayout layout,
                     const __grid_constant__ GradientCodes wanted, int sequence, int tokens) {
+  wait_for_predecessor();
   constexpr int kThreads = Shape::kThreads, kRows = Shape::kRows;
   extern __shared__ float4 shared[];
   __shared__ float exchange[2][Shape::kBlock / 32];
@@ -213,6 +215,7 @@ __global__ void __launch_bounds__(Shape::kBlock,
 __global__ void __launch_bounds__(kSumThreads)
     gain_gradient_kernel(const float4* __restrict__ partial, int blocks,
                          float* __restrict__ dq_gain, float* __restrict__ dk_gain, int head_dim) {
+  wait_for_predecessor();
   const int index = blockIdx.x * kSumLanes + threadIdx.x % kSumLanes;
   const float4 sum = over_blocks<Sum>(partial, blocks, head_dim / 2, index);
   if (threadIdx.x >= kSumLanes || index >= head_dim / 2) return;
@@ -247,11 +250,13 @@ cudaError_t launch_backward(const Backward& p, const QkvLayout& layout, int sequ
       if (blocks > resident) blocks = resident;
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kSharedBytes);
     }
-    kernel<<<blocks, Shape::kBlock, kSharedBytes, stream>>>(p, layout, codes, sequence, tokens);
+    launch_early(kernel, blocks, Shape::kBlock, kSharedBytes, stream, p, layout, codes, sequence,
+                 tokens);
     if constexpr (kNorm) {
       const int sums = layout.head_dim / 2;  // of four columns
-      gain_gradient_kernel<<<(sums + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream>>>(
-          reinterpret_cast<const float4*>(p.partial), blocks, dq_gain, dk_gain, layout.head_dim);
+      launch_early(gain_gradient_kernel, (sums + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream,
+                   reinterpret_cast<const float4*>(p.partial), blocks, dq_gain, dk_gain,
+                   layout.head_dim);
     }
     finish_columns(codes, blocks, layout.row_width, stream);
   };

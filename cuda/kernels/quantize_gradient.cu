@@ -2,6 +2,7 @@
 // are in flight while it is worked on.
 #include "device/bf16.cuh"
 #include "device/column_scales.cuh"
+#include "device/early_launch.cuh"
 #include "device/processors.h"
 #include "device/row_reduce.cuh"
 #include "device/row_shape.h"
@@ -20,6 +21,7 @@ __global__ void __launch_bounds__(Shape::kBlock, Shape::kBlocksPerSm)
                                   const __grid_constant__ ColumnScales columns, Noise noise,
                                   int8_t* __restrict__ codes, float* __restrict__ scale, int rows,
                                   int width) {
+  wait_for_predecessor();
   constexpr int kThreads = Shape::kThreads, kVectors = Shape::kVectors;
   __shared__ float exchange[Shape::kBlock / 32];
   const int thread = threadIdx.x % kThreads;
@@ -63,6 +65,7 @@ __global__ void __launch_bounds__(kColumnLanes* kRowLanes)
     column_maximum_kernel(const __nv_bfloat16* __restrict__ dy,
                           const float* __restrict__ input_scale, uint32_t* __restrict__ largest,
                           int rows, int width) {
+  wait_for_predecessor();
   __shared__ float exchange[kRowLanes][kColumnLanes * 8 + 8];
   const int lane = threadIdx.x % kColumnLanes, row_lane = threadIdx.x / kColumnLanes;
   const int column = (blockIdx.x * kColumnLanes + lane) * 8;
@@ -95,6 +98,7 @@ __global__ void __launch_bounds__(kTileThreads, 4)
                                      const uint32_t* __restrict__ largest, Noise noise,
                                      int8_t* __restrict__ codes_transposed,
                                      float* __restrict__ scale, int rows, int width) {
+  wait_for_predecessor();
   __shared__ CodeTile tile;
   const int tile_row = blockIdx.y * kTileRows, tile_column = blockIdx.x * kTileColumns;
   const int row = tile_row + block_row(), column = tile_column + block_column();
@@ -145,8 +149,8 @@ cudaError_t quantize_gradient_rows(const __nv_bfloat16* dy, const ColumnScales& 
                                    const Noise& noise, int8_t* codes, float* scale, int rows,
                                    int width, cudaStream_t stream) {
   return with_row_shape<kMaxVectors>(rows, width, [&](auto shape, int blocks) {
-    quantize_gradient_rows_kernel<decltype(shape)><<<blocks, decltype(shape)::kBlock, 0, stream>>>(
-        dy, columns, noise, codes, scale, rows, width);
+    launch_early(quantize_gradient_rows_kernel<decltype(shape)>, blocks, decltype(shape)::kBlock, 0,
+                 stream, dy, columns, noise, codes, scale, rows, width);
   });
 }
 
@@ -157,8 +161,8 @@ cudaError_t quantize_gradient_columns(const __nv_bfloat16* dy, const float* inpu
   const cudaError_t status = cudaMemsetAsync(largest, 0, width * sizeof(uint32_t), stream);
   if (status != cudaSuccess) return status;
   const dim3 strips(ceil_div(width, kColumnLanes * 8), ceil_div(rows, kRowsPerBlock));
-  column_maximum_kernel<<<strips, kColumnLanes * kRowLanes, 0, stream>>>(dy, input_scale, largest,
-                                                                         rows, width);
+  launch_early(column_maximum_kernel, strips, kColumnLanes * kRowLanes, 0, stream, dy, input_scale,
+               largest, rows, width);
   return quantize_gradient_columns_given(dy, input_scale, largest, noise, codes_transposed, scale,
                                          rows, width, stream);
 }
@@ -169,8 +173,8 @@ cudaError_t quantize_gradient_columns_given(const __nv_bfloat16* dy, const float
                                             int width, cudaStream_t stream) {
   if (!valid(rows, width)) return cudaErrorInvalidValue;
   const dim3 tiles(ceil_div(width, kTileColumns), ceil_div(rows, kTileRows));
-  quantize_gradient_columns_kernel<<<tiles, kTileThreads, 0, stream>>>(
-      dy, input_scale, largest, noise, codes_transposed, scale, rows, width);
+  launch_early(quantize_gradient_columns_kernel, tiles, kTileThreads, 0, stream, dy, input_scale,
+               largest, noise, codes_transposed, scale, rows, width);
   return cudaGetLastError();
 }
 

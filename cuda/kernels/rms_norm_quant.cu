@@ -1,6 +1,7 @@
 // See rms_norm_quant.h for the formula. A row lives in the registers of 32 to 256 threads; each
 // input is read once and each output written once.
 #include "device/bf16.cuh"
+#include "device/early_launch.cuh"
 #include "device/glu.cuh"
 #include "device/quantize.cuh"
 #include "device/row_reduce.cuh"
@@ -110,6 +111,7 @@ __global__ void __launch_bounds__(Shape::kBlock, Shape::kBlocksPerSm)
     rms_norm_quant_kernel(Source source, const float* __restrict__ gain, float eps,
                           float inverse_width, Output output, float* __restrict__ rstd_out,
                           int rows, int width) {
+  wait_for_predecessor();
   constexpr int kThreads = Shape::kThreads, kVectors = Shape::kVectors;
   __shared__ float exchange[2][Shape::kBlock / 32];
   const int thread = threadIdx.x % kThreads;
@@ -163,8 +165,8 @@ cudaError_t launch(const Source& source, const float* gain, float eps, const Out
                    float* rstd, int rows, int width, cudaStream_t stream) {
   return with_row_shape<Output::kMaxVectors>(rows, width, [&](auto shape, int blocks) {
     using Shape = decltype(shape);
-    rms_norm_quant_kernel<Shape><<<blocks, decltype(shape)::kBlock, 0, stream>>>(
-        source, gain, eps, 1.0f / width, output, rstd, rows, width);
+    launch_early(rms_norm_quant_kernel<Shape, Source, Output>, blocks, decltype(shape)::kBlock, 0,
+                 stream, source, gain, eps, 1.0f / width, output, rstd, rows, width);
   });
 }
 

@@ -2,6 +2,7 @@
 // matrix; a small launch between them adds up each matrix's sums.
 #include "device/bf16.cuh"
 #include "device/block_sum.cuh"
+#include "device/early_launch.cuh"
 #include "device/quantize.cuh"
 #include "device/transpose.cuh"
 #include "kernels/ternarize.h"
@@ -22,6 +23,7 @@ __host__ __device__ constexpr int tiles_of(int rows, int columns) {
 __global__ void __launch_bounds__(kBlockSumThreads)
     sum_weights_kernel(const TernaryMatrix* __restrict__ matrices, int count,
                        double* __restrict__ absolute_sums) {
+  wait_for_predecessor();
   constexpr int kVectors = kSumChunk / 4 / kBlockSumThreads;
   const int chunk = blockIdx.x;
   const TernaryMatrix& m =
@@ -44,6 +46,7 @@ __global__ void __launch_bounds__(kBlockSumThreads)
 __global__ void __launch_bounds__(kBlockSumThreads)
     delta_kernel(const TernaryMatrix* __restrict__ matrices,
                  const double* __restrict__ absolute_sums) {
+  wait_for_predecessor();
   const TernaryMatrix& m = matrices[blockIdx.x];
   const int chunks = chunks_of(m);
   double sum = 0;
@@ -71,6 +74,7 @@ __device__ __forceinline__ uint32_t pack_ternary(uint32_t codes) {
 // One block per tile.
 __global__ void __launch_bounds__(kTileThreads, 4)
     ternarize_kernel(const TernaryMatrix* __restrict__ matrices, int count) {
+  wait_for_predecessor();
   __shared__ CodeTile tile;
   const TernaryMatrix& m =
       matrices[last_starting_at(count, blockIdx.x, [&](int i) { return matrices[i].first_tile; })];
@@ -107,6 +111,7 @@ __global__ void __launch_bounds__(kTileThreads, 4)
 __global__ void __launch_bounds__(kTileThreads)
     transpose_s8_kernel(const int8_t* __restrict__ in, int8_t* __restrict__ out, int rows,
                         int columns) {
+  wait_for_predecessor();
   __shared__ CodeTile tile;
   const int along = tiles_along_columns(columns);
   const int tile_row = blockIdx.x / along * kTileRows;
@@ -147,22 +152,24 @@ TernarizePlan plan_ternarize(TernaryMatrix* matrices, int count) {
 cudaError_t sum_weights(const TernaryMatrix* matrices, int count, TernarizePlan plan,
                         double* absolute_sums, cudaStream_t stream) {
   if (count < 1 || plan.chunks < count) return cudaErrorInvalidValue;
-  sum_weights_kernel<<<plan.chunks, kBlockSumThreads, 0, stream>>>(matrices, count, absolute_sums);
+  launch_early(sum_weights_kernel, plan.chunks, kBlockSumThreads, 0, stream, matrices, count,
+               absolute_sums);
   return cudaGetLastError();
 }
 
 cudaError_t ternarize(const TernaryMatrix* matrices, int count, TernarizePlan plan,
                       const double* absolute_sums, cudaStream_t stream) {
   if (count < 1 || plan.tiles < count) return cudaErrorInvalidValue;
-  delta_kernel<<<count, kBlockSumThreads, 0, stream>>>(matrices, absolute_sums);
-  ternarize_kernel<<<plan.tiles, kTileThreads, 0, stream>>>(matrices, count);
+  launch_early(delta_kernel, count, kBlockSumThreads, 0, stream, matrices, absolute_sums);
+  launch_early(ternarize_kernel, plan.tiles, kTileThreads, 0, stream, matrices, count);
   return cudaGetLastError();
 }
 
 cudaError_t transpose_s8(const int8_t* in, int8_t* out, int rows, int columns,
                          cudaStream_t stream) {
   if (!valid(rows, columns)) return cudaErrorInvalidValue;
-  transpose_s8_kernel<<<tiles_of(rows, columns), kTileThreads, 0, stream>>>(in, out, rows, columns);
+  launch_early(transpose_s8_kernel, tiles_of(rows, columns), kTileThreads, 0, stream, in, out, rows,
+               columns);
   return cudaGetLastError();
 }
 
