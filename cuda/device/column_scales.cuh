@@ -26,6 +26,15 @@ class LoadedScales {
     return scale;
   }
 
+  // Whether the columns from `begin` to below `end` lie in one segment.
+  __device__ bool same(int begin, int end) const {
+#pragma unroll
+    for (int s = 0; s < kMaxColumnSegments; ++s) {
+      if (s < columns_.count && columns_.end[s] > begin && columns_.end[s] < end) return false;
+    }
+    return true;
+  }
+
  private:
   const ColumnScales& columns_;
   float scale_[kMaxColumnSegments];

@@ -11,7 +11,6 @@ namespace wf::kernels::gemm {
 
 constexpr int kWarpgroup = 128;
 constexpr int kThreads = 3 * kWarpgroup;  // consumers 0 and 1, producer 2
-constexpr int kCluster = kGemmCluster;
 constexpr int kTileK = kGemmTileK;
 constexpr int kStepK = 32;            // bytes of K per tensor-core instruction
 constexpr int kSharedBytes = 232448;  // what a block of sm_90 may use
@@ -29,22 +28,30 @@ struct Problem {
   GemmSchedule schedule;
 };
 
-template <int kTileN, bool kPingPong, bool kFloatOutput>
+// kHold: the tile of b stays in shared memory; otherwise it goes through the ring as a does.
+template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold_>
 struct Layout {
+  static constexpr bool kHold = kHold_;
+  static constexpr int kCluster = kHold ? 1 : kGemmCluster;
   static constexpr int kRows = kPingPong ? 64 : 128;  // of A per block
   static constexpr int kBytesA = kRows * kTileK;
   static constexpr int kBytesB = kTileN * kTileK;
   static constexpr int kBytesSlot = 64 * 128;  // output staging: 64 rows x 64 bf16 columns
-  static constexpr int kSlots = kFloatOutput ? 0 : (!kPingPong && kTileN == 256) ? 2 : kTileN / 64;
+  static constexpr int kSlots = kFloatOutput                             ? 0
+                                : kTileN == 256 && (!kPingPong || kHold) ? 2
+                                                                         : kTileN / 64;
   static constexpr int kBarrierBytes = 256;
+  static constexpr int kBytesHeld = kHold ? kGemmHeldBlocks * kBytesB : 0;
+  static constexpr int kBytesStage = kBytesA + (kHold ? 0 : kBytesB);
   static constexpr int kStages =
-      (kSharedBytes - 2 * kSlots * kBytesSlot - kBarrierBytes) / (kBytesA + kBytesB);
+      (kSharedBytes - kBytesHeld - 2 * kSlots * kBytesSlot - kBarrierBytes) / kBytesStage;
   // Offsets in shared memory; matrices first, for the swizzle wants 1024-byte alignment.
   static constexpr int kB = kStages * kBytesA;
-  static constexpr int kStaging = kB + kStages * kBytesB;
+  static constexpr int kStaging = kB + (kHold ? kBytesHeld : kStages * kBytesB);
   static constexpr int kFull = kStaging + 2 * kSlots * kBytesSlot;
   static constexpr int kEmpty = kFull + kStages * 8;
-  static constexpr int kBytes = kEmpty + kStages * 8;
+  static constexpr int kHeldFull = kEmpty + kStages * 8;
+  static constexpr int kBytes = kHeldFull + 8;
   static_assert(kBytes <= kSharedBytes && kStages >= 3);
 };
 
@@ -70,18 +77,28 @@ __device__ __forceinline__ void produce(const Problem& p, uint8_t* shared, int c
   uint64_t* empty = reinterpret_cast<uint64_t*>(shared + L::kEmpty);
   Ring<L::kStages> ring;
   GemmWorkList list(p.schedule, cluster, clusters);
-  for (GemmWork work; list.next(work);) {
-    const int row = (work.row * kCluster + rank) * L::kRows;
+  bool first = true;
+  for (GemmWork work; list.next(work); first = false) {
+    const int row = (work.row * L::kCluster + rank) * L::kRows;
     const int column = work.column * kTileN;
+    if (L::kHold && first) {  // all of a block's tiles lie in this column
+      uint64_t* held_full = reinterpret_cast<uint64_t*>(shared + L::kHeldFull);
+      barrier_expect(held_full, work.end * L::kBytesB);
+      for (int block = 0; block < work.end; ++block) {
+        tma_load(shared + L::kB + block * L::kBytesB, p.b, block * kTileK, column, held_full);
+      }
+    }
     for (int block = work.begin; block < work.end; ++block, ring.advance()) {
       const uint32_t stage = ring.stage;
       barrier_wait(&empty[stage], ring.parity ^ 1);
-      barrier_expect(&full[stage], L::kBytesA + L::kBytesB);
+      barrier_expect(&full[stage], L::kBytesStage);
       tma_load(shared + stage * L::kBytesA, p.a, block * kTileK, row, &full[stage]);
-      uint8_t* b = shared + L::kB + stage * L::kBytesB;
-      // Each block of the pair fetches half of the shared tile for both.
-      tma_load_multicast(b + rank * (L::kBytesB / kCluster), p.b, block * kTileK,
-                         column + rank * (kTileN / kCluster), &full[stage], 0b11);
+      if constexpr (!L::kHold) {
+        uint8_t* b = shared + L::kB + stage * L::kBytesB;
+        // Each block of the pair fetches half of the shared tile for both.
+        tma_load_multicast(b + rank * (L::kBytesB / L::kCluster), p.b, block * kTileK,
+                           column + rank * (kTileN / L::kCluster), &full[stage], 0b11);
+      }
     }
   }
 }
@@ -96,11 +113,12 @@ __device__ __forceinline__ uint32_t multiply(int (&acc)[kTileN / 2], const Probl
   uint64_t* empty = reinterpret_cast<uint64_t*>(shared + L::kEmpty);
   const int lane = threadIdx.x % 32;
   uint32_t held = 0;  // stage that the product in flight still reads
-  const auto take = [&](int steps, bool first) {
+  const auto take = [&](int steps, int block) {
     const uint32_t stage = ring.stage;
+    const bool first = block == work.begin;
     barrier_wait(&full[stage], ring.parity);
     const uint64_t a = wgmma_descriptor(shared + stage * L::kBytesA + row_offset * kTileK);
-    const uint64_t b = wgmma_descriptor(shared + L::kB + stage * L::kBytesB);
+    const uint64_t b = wgmma_descriptor(shared + L::kB + (L::kHold ? block : stage) * L::kBytesB);
     wgmma_fence();
 #pragma unroll
     for (int step = 0; step < steps; ++step) {
@@ -108,14 +126,14 @@ __device__ __forceinline__ uint32_t multiply(int (&acc)[kTileN / 2], const Probl
     }
     wgmma_commit();
     wgmma_wait<1>();
-    if (!first && lane < kCluster) barrier_arrive(&empty[held], lane);
+    if (!first && lane < L::kCluster) barrier_arrive(&empty[held], lane);
     held = stage;
     ring.advance();
   };
   constexpr int kSteps = kTileK / kStepK;
   const bool half = work.end == p.schedule.blocks && p.half_tail;
-  for (int block = work.begin; block < work.end - half; ++block) take(kSteps, block == work.begin);
-  if (half) take(kSteps / 2, work.begin + 1 == work.end);
+  for (int block = work.begin; block < work.end - half; ++block) take(kSteps, block);
+  if (half) take(kSteps / 2, work.end - 1);
   return held;
 }
 
@@ -126,7 +144,7 @@ __device__ __forceinline__ void finish_product(int (&acc)[kTileN / 2], uint8_t* 
   wgmma_wait<0>();
   const int lane = threadIdx.x % 32;
   uint64_t* empty = reinterpret_cast<uint64_t*>(shared + L::kEmpty);
-  if (lane < kCluster) barrier_arrive(&empty[held], lane);
+  if (lane < L::kCluster) barrier_arrive(&empty[held], lane);
 #pragma unroll
   for (int i = 0; i < kTileN / 2; ++i) asm volatile("" : "+r"(acc[i]));  // no use before the wait
 }

@@ -9,40 +9,65 @@
 namespace wf::kernels::gemm {
 
 __device__ __forceinline__ float row_factor(const Problem& p, int row) {
-  return p.row_scale != nullptr && row < p.m ? __fdiv_rn(1.0f, p.row_scale[row]) : 1.0f;
+  return p.row_scale != nullptr && row < p.m ? __frcp_rn(p.row_scale[row]) : 1.0f;
 }
 
+// The scales of a fragment's two rows, loaded ahead of the product that they are for.
+struct RowScales {
+  float upper = 1, lower = 1;
+
+  __device__ RowScales(const Problem& p, int row) {
+    row += threadIdx.x % 32 / 4;
+    if (p.row_scale == nullptr) return;
+    if (row < p.m) upper = p.row_scale[row];
+    if (row + 8 < p.m) lower = p.row_scale[row + 8];
+  }
+};
+
 // Scales to bf16 and stores through shared memory, every warp on its own: 16 rows x 64 columns a
-// time.
-template <class L, int kTileN>
+// slot, as many slots at once as there are. kOneScale: all columns of the tile have the same.
+template <class L, int kTileN, bool kOneScale>
 __device__ __forceinline__ void store_bf16(const int (&acc)[kTileN / 2], const Problem& p,
                                            uint8_t* shared, int warp, int row, int column,
-                                           const LoadedScales& scales) {
+                                           const LoadedScales& scales, const RowScales& rows) {
+  constexpr int kRounds = kTileN / 64, kTogether = L::kSlots == kRounds ? kRounds : 1;
   const int lane = threadIdx.x % 32;
-  const float factor0 = row_factor(p, row + lane / 4);
-  const float factor1 = row_factor(p, row + lane / 4 + 8);
+  const float factor0 = __frcp_rn(rows.upper), factor1 = __frcp_rn(rows.lower);
   const uint32_t staging =
       shared_address(shared + L::kStaging + warp * L::kSlots * (L::kBytesSlot / 4));
+  const float scale = scales.at(column);
+  float s0 = __fmul_rn(scale, factor0), s1 = __fmul_rn(scale, factor1);
 #pragma unroll
-  for (int round = 0; round < kTileN / 64; ++round) {
-    const uint32_t slot = staging + round % L::kSlots * (L::kBytesSlot / 4);
-    if (lane == 0) tma_store_wait_read<L::kSlots - 1>();
+  for (int first = 0; first < kRounds; first += kTogether) {
+    if (lane == 0) tma_store_wait_read<L::kSlots - kTogether>();
     __syncwarp();
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {  // 16 columns: two 8x8 matrices beside each other, two below
-      const float scale = scales.at(column + round * 64 + j * 16);
-      const float s0 = __fmul_rn(scale, factor0), s1 = __fmul_rn(scale, factor1);
-      const int* v = acc + round * 32 + j * 8;
-      const uint32_t address = slot + lane % 16 * 128 + (((2 * j + lane / 16) ^ (lane % 8)) << 4);
-      asm volatile(
-          "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
-          "r"(pack_bf16(v[0] * s0, v[1] * s0)), "r"(pack_bf16(v[2] * s1, v[3] * s1)),
-          "r"(pack_bf16(v[4] * s0, v[5] * s0)), "r"(pack_bf16(v[6] * s1, v[7] * s1))
-          : "memory");
+    for (int round = first; round < first + kTogether; ++round) {
+      const uint32_t slot = staging + round % L::kSlots * (L::kBytesSlot / 4);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {  // 16 columns: two 8x8 matrices beside each other, two below
+        if constexpr (!kOneScale) {
+          const float own = scales.at(column + round * 64 + j * 16);
+          s0 = __fmul_rn(own, factor0), s1 = __fmul_rn(own, factor1);
+        }
+        const int* v = acc + round * 32 + j * 8;
+        const uint32_t address = slot + lane % 16 * 128 + (((2 * j + lane / 16) ^ (lane % 8)) << 4);
+        asm volatile(
+            "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+            "r"(pack_bf16(v[0] * s0, v[1] * s0)), "r"(pack_bf16(v[2] * s1, v[3] * s1)),
+            "r"(pack_bf16(v[4] * s0, v[5] * s0)), "r"(pack_bf16(v[6] * s1, v[7] * s1))
+            : "memory");
+      }
     }
     async_proxy_fence();
     __syncwarp();
-    if (lane == 0) tma_store(p.d, column + round * 64, row, slot);
+    if (lane == 0) {
+#pragma unroll
+      for (int round = first; round < first + kTogether; ++round) {
+        tma_store(p.d, column + round * 64, row, staging + round % L::kSlots * (L::kBytesSlot / 4));
+      }
+      tma_store_commit();
+    }
   }
 }
 

@@ -97,13 +97,17 @@ __device__ __forceinline__ void bulk_load(void* destination, const void* source,
 // Shared memory -> box at (x, y); parts outside the tensor are not written.
 __device__ __forceinline__ void tma_store(const CUtensorMap& map, int x, int y, uint32_t source) {
   asm volatile(
-      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];\n"
-      "cp.async.bulk.commit_group;" ::"l"(&map),
+      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map),
       "r"(source), "r"(x), "r"(y)
       : "memory");
 }
 
-// Waits until at most `kPending` of this thread's latest stores still read shared memory.
+// Makes a group of this thread's stores since the last group.
+__device__ __forceinline__ void tma_store_commit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+
+// Waits until at most `kPending` of this thread's latest groups still read shared memory.
 template <int kPending>
 __device__ __forceinline__ void tma_store_wait_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");

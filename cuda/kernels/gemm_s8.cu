@@ -1,6 +1,7 @@
 // See gemm_s8.h for the formula. One block per SM walks its share of the output tiles: a producer
 // thread keeps a ring of shared-memory stages filled by the copy engine, two consumer warpgroups
 // multiply them on the tensor cores and write the scaled result.
+#include "device/early_launch.cuh"
 #include "device/gemm_mainloop.cuh"
 #include "device/gemm_output.cuh"
 #include "device/gemm_schedule.cuh"
@@ -21,6 +22,7 @@ constexpr int kMergeQuads = 2;  // per thread
 template <int kTileN, int kSlices>
 __global__ void __launch_bounds__(kWarpgroup)
     merge_parts_kernel(const __grid_constant__ Problem p) {
+  wait_for_predecessor();
   constexpr int kRuns = kTileN / 8 / kMergeQuads;
   const GemmSchedule& schedule = p.schedule;
   const int tile = blockIdx.x / (kSlices * kRuns);
@@ -53,6 +55,7 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
   const LoadedScales scales(p.columns);
   Ring<L::kStages> ring;
   GemmWorkList list(p.schedule, cluster, clusters);
+  if (L::kHold) barrier_wait(reinterpret_cast<uint64_t*>(shared + L::kHeldFull), 0);
   int turn = 0;
   for (GemmWork work; list.next(work); ++turn) {
     if (kPingPong && (turn & 1) != warpgroup) {
@@ -60,9 +63,10 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
       continue;
     }
     const int row_offset = kPingPong ? 0 : warpgroup * 64;
-    const int row = (work.row * kCluster + rank) * L::kRows + row_offset + warp % 4 * 16;
+    const int row = (work.row * L::kCluster + rank) * L::kRows + row_offset + warp % 4 * 16;
     const int column = work.column * kTileN;
     int acc[kTileN / 2];
+    const RowScales row_scales(p, kFloatOutput ? p.m : row);
     // Taking turns keeps the pair in the order of the stages; without it a wait could also match
     // the stage's use before last, for a barrier tells only odd uses from even ones.
     if (kPingPong && turn > 0) turn_wait(warpgroup);
@@ -72,17 +76,21 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
     if constexpr (kFloatOutput) {
       const int slice = rank * (L::kRows / 64) + row_offset / 64;
       if (work.part >= 0) {
-        store_part<kTileN>(acc, p, work.part * (L::kRows / 64 * kCluster) + slice);
+        store_part<kTileN>(acc, p, work.part * (L::kRows / 64 * L::kCluster) + slice);
       } else {
         constexpr int kQuads = 8;
-        const int slice_row = (work.row * kCluster + rank) * L::kRows + row_offset;
+        const int slice_row = (work.row * L::kCluster + rank) * L::kRows + row_offset;
 #pragma unroll
         for (int j = 0; j < kTileN / 8; j += kQuads) {
           store_f32<kQuads>(acc + 4 * j, p, slice_row, column, j, threadIdx.x % kWarpgroup);
         }
       }
     } else {
-      store_bf16<L, kTileN>(acc, p, shared, warp, row, column, scales);
+      if (scales.same(column, column + kTileN)) {
+        store_bf16<L, kTileN, true>(acc, p, shared, warp, row, column, scales, row_scales);
+      } else {
+        store_bf16<L, kTileN, false>(acc, p, shared, warp, row, column, scales, row_scales);
+      }
     }
   }
   if constexpr (!kFloatOutput) {
@@ -90,22 +98,24 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
   }
 }
 
-template <int kTileN, bool kPingPong, bool kFloatOutput>
+template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold>
 __global__ void __launch_bounds__(kThreads, 1) gemm_s8_kernel(const __grid_constant__ Problem p) {
-  using L = Layout<kTileN, kPingPong, kFloatOutput>;
+  using L = Layout<kTileN, kPingPong, kFloatOutput, kHold>;
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t rank = cluster_rank();
-  const int cluster = blockIdx.x / kCluster, clusters = gridDim.x / kCluster;
+  const int cluster = blockIdx.x / L::kCluster, clusters = gridDim.x / L::kCluster;
   if (threadIdx.x == 0) {
     uint64_t* full = reinterpret_cast<uint64_t*>(shared + L::kFull);
     uint64_t* empty = reinterpret_cast<uint64_t*>(shared + L::kEmpty);
     for (int i = 0; i < L::kStages; ++i) {
       barrier_init(&full[i], 1);
-      barrier_init(&empty[i], (kPingPong ? 4 : 8) * kCluster);  // one arrival per consuming warp
+      barrier_init(&empty[i], (kPingPong ? 4 : 8) * L::kCluster);  // one arrival per consuming warp
     }
+    barrier_init(reinterpret_cast<uint64_t*>(shared + L::kHeldFull), 1);
     barrier_init_fence();
   }
   cluster_sync();
+  wait_for_predecessor();
   if (threadIdx.x / kWarpgroup == 2) {
     registers_lower<40>();
     if (threadIdx.x == 2 * kWarpgroup) {
@@ -120,42 +130,43 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_s8_kernel(const __grid_const
                    // barriers
 }
 
-template <int kTileN, bool kPingPong, bool kFloatOutput>
+template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold = false>
 cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, __nv_bfloat16* d,
                    cudaStream_t stream) {
-  using L = Layout<kTileN, kPingPong, kFloatOutput>;
+  using L = Layout<kTileN, kPingPong, kFloatOutput, kHold>;
   cudaError_t status = make_tensor_map(&p.a, a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.m, p.k, L::kRows);
   if (status != cudaSuccess) return status;
-  status = make_tensor_map(&p.b, b, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.n, p.k, kTileN / kCluster);
+  status = make_tensor_map(&p.b, b, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.n, p.k, kTileN / L::kCluster);
   if (status != cudaSuccess) return status;
   if (!kFloatOutput) {
     status = make_tensor_map(&p.d, d, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, p.m, p.n, 16);
     if (status != cudaSuccess) return status;
   }
-  const int clusters = processor_count() / kCluster;
-  if (clusters == 0) return cudaErrorNoDevice;
-  p.schedule = make_schedule(p.m, p.n, p.k, {kTileN, kPingPong}, kFloatOutput, clusters);
+  constexpr GemmS8Config kConfig = {kTileN, kPingPong, kHold};
+  const int clusters = gemm_clusters(p.n, kConfig, processor_count());
+  if (clusters == 0) return kHold ? cudaErrorInvalidValue : cudaErrorNoDevice;
+  p.schedule = make_schedule(p.m, p.n, p.k, kConfig, kFloatOutput, clusters);
   const int units = p.schedule.whole + p.schedule.parts();
   const int used = units < clusters ? units : clusters;
 
-  const auto kernel = gemm_s8_kernel<kTileN, kPingPong, kFloatOutput>;
+  const auto kernel = gemm_s8_kernel<kTileN, kPingPong, kFloatOutput, kHold>;
   status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, L::kBytes);
   if (status != cudaSuccess) return status;
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim = {kCluster, 1, 1};
+  cudaLaunchAttribute attributes[2] = {early_launch()};
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {L::kCluster, 1, 1};
   cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(used * kCluster);
+  config.gridDim = dim3(used * L::kCluster);
   config.blockDim = dim3(kThreads);
   config.dynamicSmemBytes = L::kBytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
+  config.attrs = attributes;
+  config.numAttrs = 2;
   status = cudaLaunchKernelEx(&config, kernel, p);
   if (kFloatOutput && status == cudaSuccess && p.schedule.rest() > 0) {
-    constexpr int kSlices = L::kRows * kCluster / 64;
+    constexpr int kSlices = L::kRows * L::kCluster / 64;
     const int blocks = p.schedule.rest() * kSlices * (kTileN / 8 / kMergeQuads);
-    merge_parts_kernel<kTileN, kSlices><<<blocks, kWarpgroup, 0, stream>>>(p);
+    launch_early(merge_parts_kernel<kTileN, kSlices>, blocks, kWarpgroup, 0, stream, p);
     status = cudaGetLastError();
   }
   return status;
@@ -181,6 +192,12 @@ cudaError_t gemm_s8_bf16(const int8_t* a, const int8_t* b, const float* row_scal
   p.columns = columns;
   p.m = m, p.n = n, p.k = k;
   p.half_tail = (k - 1) % kTileK < kTileK / 2;
+  if (config.hold_b) {
+    if (k > kGemmHeldBlocks * kTileK) return cudaErrorInvalidValue;
+    if (config.tile_n == 192) return launch<192, true, false, true>(p, a, b, d, stream);
+    if (config.tile_n == 256) return launch<256, true, false, true>(p, a, b, d, stream);
+    return cudaErrorInvalidValue;
+  }
 #define WF_CASE(N, PING_PONG)                                \
   if (config.tile_n == N && config.ping_pong == PING_PONG) { \
     return launch<N, PING_PONG, false>(p, a, b, d, stream);  \

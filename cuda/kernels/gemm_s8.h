@@ -36,10 +36,13 @@ struct ColumnScales {
 
 // How the work is cut. tile_n: 192 or 256 output columns per tile. ping_pong: the two warpgroups of
 // a block work on tiles of their own, so that one's output overlaps the other's product (64 rows a
-// tile); otherwise they share a tile of 128 rows.
+// tile); otherwise they share a tile of 128 rows. hold_b: ping-pong, and a block keeps its tile of
+// b in shared memory while it walks down the rows of a; for bf16 output, k <= 640 and no more tiles
+// side by side than the card has multiprocessors.
 struct GemmS8Config {
   int tile_n;
   bool ping_pong;
+  bool hold_b = false;
 };
 
 // The configuration that a sweep on the card found fastest for such a problem.

@@ -8,10 +8,20 @@ namespace wf::kernels {
 
 GemmS8Config gemm_s8_bf16_config(int, int n, int k) {
   const auto padded = [&](int tile) { return (n + tile - 1) / tile * tile; };
-  // 192 columns where they waste clearly (6 %) fewer of the last tile's. Ping-pong hides the
-  // output, which counts while K is short; two warpgroups on one tile read less through L2.
-  if (16 * padded(256) > 17 * padded(192)) return {192, k <= 640};
-  return {256, k < 6400};
+  // 192 columns where they waste clearly (6 %) fewer of the last tile's.
+  const bool narrow = 16 * padded(256) > 17 * padded(192);
+  // The output of a short product costs as much as the product, so it must overlap; and b read
+  // anew for every tile is what L2 cannot deliver. At most a tenth of the card may stay idle.
+  const int processors = processor_count();
+  const GemmS8Config hold = {narrow ? 192 : 256, true, true};
+  if (k <= kGemmHeldBlocks * kGemmTileK &&
+      10 * gemm_clusters(n, hold, processors) >= 9 * processors) {
+    return hold;
+  }
+  if (narrow) return {192, false};
+  if (k < 1536) return {256, true};
+  // Two warpgroups on one tile read less through L2; of 192 columns the output is shorter.
+  return {k < 6400 && padded(192) == padded(256) ? 192 : 256, false};
 }
 
 GemmS8Config gemm_s8_f32_config(int m, int n, int k) {

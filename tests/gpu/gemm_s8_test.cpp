@@ -9,13 +9,23 @@ using namespace wf::testing;
 
 const std::vector<GemmS8Config> kConfigs = {{256, false}, {256, true}, {192, false}, {192, true}};
 
+// Of products with bf16 output, which may also hold b.
+std::vector<GemmS8Config> bf16_configs(int k) {
+  auto configs = kConfigs;
+  if (k <= 640) configs.insert(configs.end(), {{192, true, true}, {256, true, true}});
+  return configs;
+}
+
 struct Shape {
   int m, n, k;
 };
 
 std::string name(Shape s, GemmS8Config c) {
   return "m " + std::to_string(s.m) + " n " + std::to_string(s.n) + " k " + std::to_string(s.k) +
-         " tile " + std::to_string(c.tile_n) + (c.ping_pong ? " ping-pong" : " shared");
+         " tile " + std::to_string(c.tile_n) +
+         (c.hold_b      ? " hold b"
+          : c.ping_pong ? " ping-pong"
+                        : " shared");
 }
 
 class GemmS8 : public Gpu {
@@ -49,8 +59,7 @@ class GemmS8 : public Gpu {
     return scales;
   }
 
-  void check_bf16(Shape s, const std::vector<GemmS8Config>& configs, bool with_row_scale,
-                  std::vector<int> segment_ends) {
+  void check_bf16(Shape s, bool with_row_scale, std::vector<int> segment_ends) {
     const auto a = random_codes(static_cast<size_t>(s.m) * s.k, 127);
     const auto b = random_codes(static_cast<size_t>(s.n) * s.k, random_() % 2 ? 1 : 127);
     const auto row_scale = random_scales(s.m);
@@ -73,7 +82,7 @@ class GemmS8 : public Gpu {
         want.push_back(bf16_bits(static_cast<float>(dot(a, b, s, row, column)) * scale));
       }
     }
-    for (const auto& config : configs) {
+    for (const auto& config : bf16_configs(s.k)) {
       SCOPED_TRACE(name(s, config));
       const DeviceArray<uint16_t> d(static_cast<size_t>(s.m) * s.n);
       check(gemm_s8_bf16(device_a.get(), device_b.get(),
@@ -148,21 +157,22 @@ TEST_F(GemmS8, ScaledProductIsExactAtEveryShape) {
                   {100, 960, 1024},
                   {511, 48, 1536},
                   {40, 512, 4112}}) {
-    check_bf16(s, kConfigs, true, {s.n});
+    check_bf16(s, true, {s.n});
   }
 }
 
 TEST_F(GemmS8, ColumnSegmentsHaveTheirOwnScale) {
-  check_bf16({200, 960, 576}, kConfigs, true, {576, 768, 960});  // q, k, v of one width
-  check_bf16({200, 400, 256}, kConfigs, true, {16, 208, 336, 400});
-  check_bf16({77, 320, 128}, kConfigs, false, {160, 320});
+  check_bf16({200, 960, 576}, true, {576, 768, 960});  // q, k, v of one width
+  check_bf16({200, 400, 256}, true, {16, 208, 336, 400});
+  check_bf16({77, 320, 128}, false, {160, 320});
 }
 
-TEST_F(GemmS8, MissingScalesAreOne) { check_bf16({140, 336, 208}, kConfigs, false, {}); }
+TEST_F(GemmS8, MissingScalesAreOne) { check_bf16({140, 336, 208}, false, {}); }
 
 TEST_F(GemmS8, ManyTilesPerBlockAreExact) {
-  check_bf16({9000, 3072, 576}, kConfigs, true, {1536, 3072});
-  check_bf16({5000, 2560, 1088}, kConfigs, true, {2560});
+  check_bf16({9000, 3072, 576}, true, {1536, 3072});
+  check_bf16({70000, 208, 48}, true, {208});
+  check_bf16({5000, 2560, 1088}, true, {2560});
 }
 
 TEST_F(GemmS8, LargestSumsAreExact) {
@@ -238,6 +248,9 @@ TEST_F(GemmS8, RefusesShapesItCannotCompute) {
   EXPECT_EQ(run(16, 16, 132112, {}), cudaErrorInvalidValue);
   EXPECT_EQ(run(16, 32, 16, {1, {16}, {nullptr}}), cudaErrorInvalidValue);  // ends before n
   EXPECT_EQ(run(16, 32, 16, {2, {8, 32}, {}}), cudaErrorInvalidValue);      // off the grid
+  EXPECT_EQ(
+      gemm_s8_bf16(nullptr, nullptr, nullptr, {}, nullptr, 16, 16, 656, {192, true, true}, nullptr),
+      cudaErrorInvalidValue);  // b is too long to be held
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Every int8 product of a training step of the three models, against cuBLASLt's best of eight
 // heuristics with 64 MiB of workspace (int8 -> int32, nothing fused), interleaved in one run.
-// Usage: gemm_s8_bench [sweep]; `sweep` also prints every configuration.
+// Usage: gemm_s8_bench [sweep] [PRODUCT]; `sweep` also prints every configuration, PRODUCT keeps
+// the products whose name contains it.
 #include <cublasLt.h>
 
 #include <cstring>
@@ -20,7 +21,11 @@ struct Product {
   bool gradient;  // dW: fp32 out, split along k
 };
 
-const std::vector<GemmS8Config> kConfigs = {{256, false}, {256, true}, {192, false}, {192, true}};
+std::vector<GemmS8Config> configs(const Product& p) {
+  std::vector<GemmS8Config> all = {{256, false}, {256, true}, {192, false}, {192, true}};
+  if (!p.gradient && p.k <= 640) all.insert(all.end(), {{192, true, true}, {256, true, true}});
+  return all;
+}
 
 std::vector<Product> products() {
   struct Model {
@@ -98,13 +103,14 @@ class CublasLt {
 };
 
 std::string text(GemmS8Config c) {
-  return std::to_string(c.tile_n) + (c.ping_pong ? " ping-pong" : "");
+  return std::to_string(c.tile_n) + (c.hold_b ? " hold b" : c.ping_pong ? " ping-pong" : "");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   const bool sweep = argc > 1 && std::strcmp(argv[1], "sweep") == 0;
+  const char* only = argc > 1 + sweep ? argv[1 + sweep] : "";
   print_card();
   constexpr size_t kPool = 1 << 28;
   const auto full_range = [](uint64_t word) {  // -128 never occurs in codes
@@ -140,6 +146,7 @@ int main(int argc, char** argv) {
   std::printf("| product | M | N | K | configuration | ms | TOPS | cuBLASLt ms | TOPS | ratio |\n");
   std::printf("|---|---|---|---|---|---|---|---|---|---|\n");
   for (const Product& p : products()) {
+    if (std::strstr(p.name, only) == nullptr) continue;
     const double giga_ops = 2e-9 * p.m * p.n * p.k;
     const int8_t* b = p.gradient ? more_codes : weights;
     const auto ours = [&](GemmS8Config config) {
@@ -174,7 +181,7 @@ int main(int argc, char** argv) {
                 peer[2] / own[2]);
     if (sweep) {
       std::printf("    ");
-      for (const auto& c : kConfigs) {
+      for (const auto& c : configs(p)) {
         std::printf(" %s %.0f", text(c).c_str(), giga_ops / timer.median(ours(c), 5, 4));
       }
       std::printf("\n");
