@@ -8,6 +8,7 @@
 #include "device/bf16.cuh"
 #include "device/block_partials.cuh"
 #include "device/block_reduce.cuh"
+#include "device/early_launch.cuh"
 #include "device/glu.cuh"
 #include "device/pipeline.cuh"
 #include "device/processors.h"
@@ -20,17 +21,15 @@ namespace {
 constexpr int kMaxWidth = 8192;
 constexpr int kStages = 3;  // rows of the ring
 
-// How a block shares a row: vectors to a thread, the most threads, and of those the
-// multiprocessor's share, which sets the registers that a thread gets. Several vectors make the
-// sums over a row cheaper; one is what there are registers for when the row is wide.
-template <int kVectors_, int kMaxThreads_, int kThreadsPerSm_>
+// A block's threads, at least one for each vector of a row, and the multiprocessor's, which set the
+// registers that a thread gets.
+template <int kMaxThreads_, int kThreadsPerSm_>
 struct Shape {
-  static constexpr int kVectors = kVectors_, kMaxThreads = kMaxThreads_;
-  static constexpr int kThreadsPerSm = kThreadsPerSm_;
+  static constexpr int kMaxThreads = kMaxThreads_, kThreadsPerSm = kThreadsPerSm_;
 };
 template <class Shape>
 constexpr int blocks_per_sm(int threads) {
-  return Shape::kThreadsPerSm > threads ? Shape::kThreadsPerSm / threads : 1;
+  return Shape::kThreadsPerSm / threads;
 }
 
 // Sources: what a row brings beside dy, and what becomes of dh. fetch() starts the copies of a row,
@@ -127,13 +126,14 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, blocks_per_sm<Shape>(Shape
                          const float* __restrict__ rstd, const float* __restrict__ gain,
                          float inverse_width, float4* __restrict__ partial,
                          const __grid_constant__ GradientCodes wanted, int rows, int width) {
-  constexpr int kOutputs = Source::kOutputs, kVectors = Shape::kVectors;
+  wait_for_predecessor();
+  constexpr int kOutputs = Source::kOutputs;
   extern __shared__ uint4 ring[];  // [stage][dy, then the source's inputs][vector]
   __shared__ uint64_t full[kStages];
   __shared__ float exchange[2][32];
   const int vectors = width / 8, stage_size = (1 + source.inputs()) * vectors;
-  const auto vector = [&](int v) { return v * int(blockDim.x) + int(threadIdx.x); };
-  const auto inside = [&](int v) { return vector(v) < vectors; };
+  const int vector = threadIdx.x, column = 8 * vector;
+  const bool inside = vector < vectors;
   const auto fetch = [&](int row, int stage) {
     uint4* to = ring + stage * stage_size;
     barrier_expect(&full[stage], stage_size * sizeof(uint4));
@@ -149,23 +149,19 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, blocks_per_sm<Shape>(Shape
     }
   }
   std::conditional_t<kCodes, RowCodes, NoCodes> codes(wanted, kOutputs * width);
-  float sum[kVectors][8] = {}, delta[kVectors][kOutputs];
-  float4 own_tops[kVectors][2] = {};
+  float sum[8] = {}, delta[kOutputs];
+  // Column maxima: in registers where one output needs them, in shared memory where two do.
+  float4 own_tops[2] = {};
   float4* shared_tops = reinterpret_cast<float4*>(ring + kStages * stage_size) + threadIdx.x;
-  const auto top = [&](int v, int output, int half) -> float4& {
-    if constexpr (kOutputs > 1) {
-      return shared_tops[((v * kOutputs + output) * 2 + half) * blockDim.x];
-    }
-    return own_tops[v][half];
+  const auto top = [&](int output, int half) -> float4& {
+    if constexpr (kOutputs > 1) return shared_tops[(output * 2 + half) * blockDim.x];
+    return own_tops[half];
   };
   if constexpr (kCodes) {
 #pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-#pragma unroll
-      for (int o = 0; o < kOutputs; ++o) {
-        top(v, o, 0) = top(v, o, 1) = {};
-        delta[v][o] = codes.delta(o * width + vector(v) * 8);
-      }
+    for (int o = 0; o < kOutputs; ++o) {
+      top(o, 0) = top(o, 1) = {};
+      delta[o] = codes.delta(o * width + column);
     }
   }
   __syncthreads();
@@ -180,20 +176,18 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, blocks_per_sm<Shape>(Shape
     if (next < rows) next_r = rstd[next];
     if constexpr (kCodes) next_input_scale = codes.input_scale(next, rows);
     barrier_wait(&full[stage], parity);
-    int at = stage * stage_size;
-    typename Source::Kept kept[kVectors];
+    int at = stage * stage_size + vector;
+    typename Source::Kept kept;
     float dot = 0;
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      if (!inside(v)) continue;
+    if (inside) {
       float d[8], h[8], g[8];
-      unpack_bf16(ring[at + vector(v)], d);
-      load_eight(gain + vector(v) * 8, g);
-      source.expand(source.load(ring + at + vectors + vector(v)), kept[v], h);
+      unpack_bf16(ring[at], d);
+      load_eight(gain + column, g);
+      source.expand(source.load(ring + at + vectors), kept, h);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const float product = d[i] * h[i];
-        sum[v][i] += product * r;
+        sum[i] += product * r;
         dot += product * g[i];
       }
     }
@@ -207,59 +201,48 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, blocks_per_sm<Shape>(Shape
     // Loads and unpacks once more rather than keep eight registers of each, of which there are few.
     int again = 0;
     asm volatile("" : "+r"(at), "+r"(again));
-    uint4 written[kVectors][kOutputs];
+    uint4 written[kOutputs];
     float largest = 0;
-#pragma unroll
-    for (int v = 0; v < kVectors; ++v) {
-      if (!inside(v)) continue;
+    if (inside) {
       float d[8], h[8], g[8];
-      unpack_bf16(ring[at + vector(v)], d);
-      load_eight(gain + again + vector(v) * 8, g);
-      const typename Source::Raw raw = source.load(ring + at + vectors + vector(v));
-      source.again(raw, kept[v], h);
+      unpack_bf16(ring[at], d);
+      load_eight(gain + again + column, g);
+      const typename Source::Raw raw = source.load(ring + at + vectors);
+      source.again(raw, kept, h);
 #pragma unroll
       for (int i = 0; i < 8; ++i) d[i] = d[i] * (r * g[i]) - h[i] * along_h;
-      source.gradients(raw, kept[v], d, written[v]);
+      source.gradients(raw, kept, d, written);
 #pragma unroll
       for (int o = 0; o < kOutputs; ++o) {
-        store_vector(source.out + (static_cast<size_t>(row) * kOutputs + o) * width + vector(v) * 8,
-                     written[v][o]);
-        if constexpr (kCodes) {
-          largest = max_or_nan(largest, codes.largest(written[v][o], delta[v][o]));
-        }
+        store_vector(source.out + (static_cast<size_t>(row) * kOutputs + o) * width + column,
+                     written[o]);
+        if constexpr (kCodes) largest = max_or_nan(largest, codes.largest(written[o], delta[o]));
       }
     }
     if constexpr (kCodes) {
       codes.scale(block_maximum(largest, exchange[1]), row, threadIdx.x == 0);
       const float inverse = __frcp_rn(input_scale);
-#pragma unroll
-      for (int v = 0; v < kVectors; ++v) {
-        if (!inside(v)) continue;
+      if (inside) {
 #pragma unroll
         for (int o = 0; o < kOutputs; ++o) {
-          codes.write(written[v][o], row, o * width + vector(v) * 8, delta[v][o]);
-          if (codes.wants_columns()) {
-            codes.raise(top(v, o, 0), top(v, o, 1), written[v][o], inverse);
-          }
+          codes.write(written[o], row, o * width + column, delta[o]);
+          if (codes.wants_columns()) codes.raise(top(o, 0), top(o, 1), written[o], inverse);
         }
       }
     }
     if (++stage == kStages) stage = 0, parity ^= 1;
   }
 
+  if (!inside) return;
+  float4* to = partial + (static_cast<size_t>(blockIdx.x) * vectors + vector) * 2;
+  to[0] = {sum[0], sum[1], sum[2], sum[3]};
+  to[1] = {sum[4], sum[5], sum[6], sum[7]};
+  if constexpr (kCodes) {
+    if (!codes.wants_columns()) return;
 #pragma unroll
-  for (int v = 0; v < kVectors; ++v) {
-    if (!inside(v)) continue;
-    float4* to = partial + (static_cast<size_t>(blockIdx.x) * vectors + vector(v)) * 2;
-    to[0] = {sum[v][0], sum[v][1], sum[v][2], sum[v][3]};
-    to[1] = {sum[v][4], sum[v][5], sum[v][6], sum[v][7]};
-    if constexpr (kCodes) {
-      if (!codes.wants_columns()) continue;
-#pragma unroll
-      for (int o = 0; o < kOutputs; ++o) {
-        codes.leave(top(v, o, 0), o * width + vector(v) * 8);
-        codes.leave(top(v, o, 1), o * width + vector(v) * 8 + 4);
-      }
+    for (int o = 0; o < kOutputs; ++o) {
+      codes.leave(top(o, 0), o * width + column);
+      codes.leave(top(o, 1), o * width + column + 4);
     }
   }
 }
@@ -268,6 +251,7 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, blocks_per_sm<Shape>(Shape
 __global__ void __launch_bounds__(kSumThreads)
     dgain_kernel(const float4* __restrict__ partial, int blocks, float* __restrict__ dgain,
                  bool accumulate, int width) {
+  wait_for_predecessor();
   const int index = blockIdx.x * kSumLanes + threadIdx.x % kSumLanes;
   float4 sum = over_blocks<Sum>(partial, blocks, width / 4, index);
   if (threadIdx.x >= kSumLanes || index >= width / 4) return;
@@ -287,37 +271,31 @@ cudaError_t launch(const Source& source, const __nv_bfloat16* dy, const float* r
   bool launched = false;
   const auto offer = [&](auto shape) {
     using Shape = decltype(shape);
-    if (launched || vectors > Shape::kVectors * Shape::kMaxThreads) return;
+    if (launched || vectors > Shape::kMaxThreads) return;
     launched = true;
-    const int threads = ((vectors + Shape::kVectors - 1) / Shape::kVectors + 31) / 32 * 32;
+    const int threads = (vectors + 31) / 32 * 32;
     const int blocks = std::min(rows, processors * blocks_per_sm<Shape>(threads));
     const auto run = [&](auto with_codes) {
       constexpr bool kCodes = decltype(with_codes)::value;
-      const int tops =
-          kCodes && Source::kOutputs > 1 ? 2 * Source::kOutputs * Shape::kVectors * threads : 0;
+      const int tops = kCodes && Source::kOutputs > 1 ? 2 * Source::kOutputs * threads : 0;
       const int bytes = (kStages * (1 + source.inputs()) * vectors + tops) * int(sizeof(uint4));
       const auto kernel = norm_backward_kernel<Source, kCodes, Shape>;
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-      kernel<<<blocks, threads, bytes, stream>>>(source, dy, rstd, gain, 1.0f / width,
-                                                 static_cast<float4*>(workspace), codes, rows,
-                                                 width);
+      launch_early(kernel, blocks, threads, bytes, stream, source, dy, rstd, gain, 1.0f / width,
+                   static_cast<float4*>(workspace), codes, rows, width);
     };
     if (codes.codes != nullptr) {
       run(std::true_type{});
     } else {
       run(std::false_type{});
     }
-    dgain_kernel<<<(width / 4 + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream>>>(
-        static_cast<const float4*>(workspace), blocks, dgain, accumulate, width);
+    launch_early(dgain_kernel, (width / 4 + kSumLanes - 1) / kSumLanes, kSumThreads, 0, stream,
+                 static_cast<const float4*>(workspace), blocks, dgain, accumulate, width);
     finish_columns(codes, blocks, Source::kOutputs * width, stream);
   };
-  offer(Shape<3, 32, 512>{});
-  offer(Shape<2, 96, 480>{});
-  offer(Shape<2, 128, 512>{});
-  offer(Shape<2, 192, 576>{});
-  offer(Shape<2, 256, 512>{});
-  offer(Shape<1, 640, 640>{});
-  offer(Shape<1, 1024, 1024>{});
+  offer(Shape<384, 768>{});
+  offer(Shape<640, 640>{});
+  offer(Shape<1024, 1024>{});
   return cudaGetLastError();
 }
 
