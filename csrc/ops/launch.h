@@ -1,5 +1,6 @@
 // From tensors to the plain pointers that the kernels take. Only for code under WF_CUDA.
 #pragma once
+#include <ATen/cuda/CUDAContextLight.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_bf16.h>
 #include <torch/types.h>
@@ -7,6 +8,12 @@
 #include "base/error.h"
 
 namespace wf::ops {
+
+// Whether the kernels, which are compiled for Hopper alone, run where t lies.
+inline bool kernels_run_on(const torch::Tensor& t) {
+  constexpr int kHopper = 9;
+  return t.is_cuda() && at::cuda::getDeviceProperties(t.get_device())->major == kHopper;
+}
 
 inline cudaStream_t current_stream() { return c10::cuda::getCurrentCUDAStream(); }
 

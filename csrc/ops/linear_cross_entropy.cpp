@@ -21,8 +21,8 @@ namespace {
 #ifdef WF_CUDA
 
 bool kernel_serves(const Tensor& hidden, const Tensor& head, int64_t ignore) {
-  return hidden.is_cuda() && hidden.scalar_type() == torch::kBFloat16 && head.size(0) % 8 == 0 &&
-         ignore == kernels::kIgnoredLabel;
+  return kernels_run_on(hidden) && hidden.scalar_type() == torch::kBFloat16 &&
+         head.size(0) % 8 == 0 && ignore == kernels::kIgnoredLabel;
 }
 
 // Softmax, loss and the logits' gradient in place, one pass over each chunk.

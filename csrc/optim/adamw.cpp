@@ -51,14 +51,15 @@ void AdamW::step(double lr, const torch::Tensor& coefficient) {
 #ifdef WF_CUDA
 
 // All parameters in one launch; the clip coefficient stays on the device. False where the kernel
-// does not fit: a CPU, odd sizes, a parameter without a gradient, slots that are not in step.
+// does not fit: no Hopper GPU, odd sizes, a parameter without a gradient, slots that are not in
+// step.
 bool AdamW::step_by_kernel(double lr, const torch::Tensor& coefficient) {
   std::vector<torch::Tensor> steps;
   std::vector<kernels::AdamWTensor> list;
   for (const auto& [lr_multiplier, weight_decay, slots] : groups_)
     for (const Slot& slot : slots) {
       const torch::Tensor &value = slot.parameter.value, &gradient = value.grad();
-      if (!value.is_cuda() || value.numel() % 4 != 0 || value.numel() > INT32_MAX ||
+      if (!ops::kernels_run_on(value) || value.numel() % 4 != 0 || value.numel() > INT32_MAX ||
           !gradient.defined() || !gradient.is_contiguous() || value.scalar_type() != torch::kFloat)
         return false;
       steps.push_back(slot.step);
