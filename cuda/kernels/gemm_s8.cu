@@ -134,12 +134,14 @@ template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold = false>
 cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, __nv_bfloat16* d,
                    cudaStream_t stream) {
   using L = Layout<kTileN, kPingPong, kFloatOutput, kHold>;
-  cudaError_t status = make_tensor_map(&p.a, a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.m, p.k, L::kRows);
+  cudaError_t status =
+      make_tensor_map(&p.a, a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.m, p.k, p.k, L::kRows);
   if (status != cudaSuccess) return status;
-  status = make_tensor_map(&p.b, b, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.n, p.k, kTileN / L::kCluster);
+  status =
+      make_tensor_map(&p.b, b, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.n, p.k, p.k, kTileN / L::kCluster);
   if (status != cudaSuccess) return status;
   if (!kFloatOutput) {
-    status = make_tensor_map(&p.d, d, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, p.m, p.n, 16);
+    status = make_tensor_map(&p.d, d, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, p.m, p.n, p.n, 16);
     if (status != cudaSuccess) return status;
   }
   constexpr GemmS8Config kConfig = {kTileN, kPingPong, kHold};

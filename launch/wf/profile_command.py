@@ -7,7 +7,7 @@ from wf.error import Error
 
 # A kernel belongs to the first phase one of whose words its name holds.
 PHASES = {
-    "attention": ("sdpa", "flash", "fmha"),
+    "attention": ("sdpa", "flash", "fmha", "attention_"),
     "ternary products": ("gemm_s8",),
     "other products": ("nvjet", "gemm", "cutlass", "cublas", "xmma"),
     "head's loss": ("cross_entropy", "softmax"),
