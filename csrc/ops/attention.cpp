@@ -7,6 +7,10 @@
 
 #include "base/error.h"
 
+#ifdef WF_CUDA
+#include "ops/attention_kernel.h"
+#endif
+
 namespace wf::ops {
 
 using torch::Tensor;
@@ -77,6 +81,11 @@ bool flash_serves(const Tensor& q) {
   return narrow && q.size(-1) % 8 == 0 && q.size(-1) <= 256;
 }
 
+// The memory-efficient kernels know no fp64 and load 16 bytes at a time.
+bool memory_efficient_serves(const Tensor& q) {
+  return q.scalar_type() != torch::kDouble && q.size(-1) * q.element_size() % 16 == 0;
+}
+
 Tensor flash(const Tensor& q, const Tensor& k, const Tensor& v, const DocumentRanges& documents) {
   const auto out =
       at::_flash_attention_forward(q, k, v, documents.device_starts, documents.device_starts,
@@ -95,7 +104,7 @@ Tensor memory_efficient(const Tensor& q, const Tensor& k, const Tensor& v,
   return std::get<0>(out).squeeze(0);
 }
 
-// For fp64, which no kernel of unequal lengths takes.
+// For what no kernel of unequal lengths takes.
 Tensor one_by_one(const Tensor& q, const Tensor& k, const Tensor& v,
                   const DocumentRanges& documents) {
   const auto* at = documents.starts.const_data_ptr<int32_t>();
@@ -117,6 +126,9 @@ Tensor one_by_one(const Tensor& q, const Tensor& k, const Tensor& v,
 Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v,
                         const DocumentRanges& documents) {
   const int64_t heads = q.size(2);
+#ifdef WF_CUDA
+  if (attention_kernel_serves(q)) return attention_by_kernel(q, k, v, documents);
+#endif
   if (documents.plain) {
     // On a GPU only the 16-bit kernels know groups; the others would fall back on a matrix of all
     // scores.
@@ -128,9 +140,9 @@ Tensor causal_attention(const Tensor& q, const Tensor& k, const Tensor& v,
     return out.transpose(1, 2);
   }
   if (q.is_cuda()) {
-    const auto serve = q.scalar_type() == torch::kDouble ? one_by_one
-                       : flash_serves(q)                 ? flash
-                                                         : memory_efficient;
+    const auto serve = flash_serves(q)              ? flash
+                       : memory_efficient_serves(q) ? memory_efficient
+                                                    : one_by_one;
     return serve(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), documents).view(q.sizes());
   }
   const auto out = DocumentLoop::apply(q.flatten(0, 1), repeat_heads(k, heads).flatten(0, 1),

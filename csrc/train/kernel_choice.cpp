@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "ops/attention.h"
 #include "train/quant_use.h"
 
 namespace wf {
@@ -37,6 +38,12 @@ std::string exceptions(const RunConfig& config) {
   return out;
 }
 
+std::string_view attention(const RunConfig& config, const DecoderConfig& model) {
+  if (model.head_dim == ops::kAttentionKernelHeadDim)
+    return "cuDNN (packed documents: flash), its backward by our kernel";
+  return config.deterministic ? "flash, deterministic" : "cuDNN (packed documents: flash)";
+}
+
 }  // namespace
 
 void require_deterministic_operations() {
@@ -44,7 +51,8 @@ void require_deterministic_operations() {
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   context.setDeterministicAlgorithms(true, /*warn_only=*/false);
   context.setDeterministicFillUninitializedMemory(false);
-  // cuDNN's backward of attention is not deterministic; flash is, when asked for it.
+  // For attention without a kernel of ours: cuDNN's backward is not deterministic; flash is, when
+  // asked.
   context.setSDPUseCuDNN(false);
   context.setSDPUseMemEfficient(false);
 }
@@ -86,8 +94,7 @@ KernelChoice choose_kernels(const RunConfig& config, const Hardware& hardware,
       "ternary linears at λ = 1: forward int8, dX {}, dW {}{}; norms fused with their quantisers; "
       "attention by {}{}",
       backward ? "int8" : "bf16", weight,
-      backward ? " (int8 gradients by stochastic rounding)" : "",
-      config.deterministic ? "flash, deterministic" : "cuDNN (packed documents: flash)",
+      backward ? " (int8 gradients by stochastic rounding)" : "", attention(config, model),
       exceptions(config));
   return out;
 }

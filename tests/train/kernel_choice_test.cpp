@@ -45,6 +45,15 @@ TEST(KernelChoice, OnHopperTheKernelsServe) {
   EXPECT_THAT(told(run("precision: int8_forward\n")), HasSubstr("dX bf16, dW bf16;"));
 }
 
+TEST(KernelChoice, NamesWhoComputesAttention) {
+  EXPECT_THAT(told(run()), HasSubstr("attention by cuDNN (packed documents: flash)"));
+  EXPECT_THAT(told(run("deterministic: true\n")), HasSubstr("attention by flash, deterministic"));
+  DecoderConfig narrow = model();
+  narrow.head_dim = 64;
+  for (const char* text : {"", "deterministic: true\n"})
+    EXPECT_THAT(told(run(text), hopper(), narrow), HasSubstr("its backward by our kernel"));
+}
+
 TEST(KernelChoice, SaysWhyTheyDoNot) {
   Hardware other = hopper();
   other.kernels = false, other.name = "NVIDIA A100";
