@@ -52,15 +52,6 @@ struct alignas(1024) Shared {
   uint64_t own_full[2], own_empty[2], full[kStages], empty[kStages];
 };
 
-template <int kCount>
-struct Ring {
-  int stage = 0;
-  uint32_t parity = 0;
-  __device__ void advance() {
-    if (++stage == kCount) stage = 0, parity ^= 1;
-  }
-};
-
 __device__ __forceinline__ Shared& start(uint8_t* memory) {
   Shared& s = *reinterpret_cast<Shared*>(memory);
   if (threadIdx.x == 0) {

@@ -55,21 +55,6 @@ struct Layout {
   static_assert(kBytes <= kSharedBytes && kStages >= 3);
 };
 
-// Position in the ring of stages; the parity tells a stage's uses apart.
-template <int kStages>
-struct Ring {
-  uint32_t stage = 0, parity = 0;
-
-  __device__ void advance() {
-    if (++stage == kStages) stage = 0, parity ^= 1;
-  }
-  __device__ void skip(uint32_t blocks) {
-    const uint32_t to = stage + blocks;
-    stage = to % kStages;
-    parity ^= to / kStages & 1;
-  }
-};
-
 template <class L, int kTileN>
 __device__ __forceinline__ void produce(const Problem& p, uint8_t* shared, int cluster,
                                         int clusters, uint32_t rank) {

@@ -118,6 +118,21 @@ __device__ __forceinline__ void async_proxy_fence() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// Position in the ring of stages; the parity tells a stage's uses apart.
+template <int kStages>
+struct Ring {
+  uint32_t stage = 0, parity = 0;
+
+  __device__ void advance() {
+    if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+  __device__ void skip(uint32_t blocks) {
+    const uint32_t to = stage + blocks;
+    stage = to % kStages;
+    parity ^= to / kStages & 1;
+  }
+};
+
 template <int kRegisters>
 __device__ __forceinline__ void registers_lower() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
