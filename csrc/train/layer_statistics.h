@@ -18,7 +18,7 @@ struct LayerStatistics {
   double scale_drift;    // Δ now / Δ when the run started − 1
 };
 
-// Remembers the codes of its last look, one byte a weight, and the scales of its first, which a
+// Remembers the codes of its last look, two bits a weight, and the scales of its first, which a
 // checkpoint keeps. Being made is a look; a resumed run's flips count from there.
 class LayerWatch {
  public:
@@ -30,7 +30,7 @@ class LayerWatch {
   struct Layer {
     std::string name;
     torch::Tensor weight;
-    torch::Tensor codes;  // int8
+    torch::Tensor codes;  // uint8: four codes + 1 a byte
   };
   std::vector<Layer> layers_;
   torch::Tensor first_scales_;  // fp64 [layers]
