@@ -1,6 +1,7 @@
 #include "gguf/gguf_import.h"
 
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -66,9 +67,19 @@ void import_gguf(const std::filesystem::path& gguf, const std::filesystem::path&
   KernelConfig kernels = kernels_beside(gguf);
   const auto tensors = model_tensors(c);
 
+  std::set<std::string> places;
+  for (const ModelTensor& tensor : tensors) {
+    places.insert(tensor.gguf_name);
+    if (tensor.kind == TensorKind::kMatrix) places.insert(tensor.scale_name());
+  }
+  for (const GgufTensor& tensor : file.tensors())
+    if (!places.contains(tensor.name))
+      fail("{}: holds tensor '{}', which has no place in a model folder of architecture {}",
+           gguf.string(), tensor.name, graph.arch);
+
   // Once over the matrices for their scales; what is written is read when its bytes are due.
   bool all_packed = !(c.qkv_bias || c.o_bias || c.mlp_bias);
-  int64_t matrices = 0;
+  bool coded = false, latent = false;
   std::map<std::string, float> scales;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     progress("reading", double(i) / double(tensors.size()));
@@ -78,14 +89,15 @@ void import_gguf(const std::filesystem::path& gguf, const std::filesystem::path&
       fail("{}: tensor '{}' has {} rows of {}, its metadata asks for {} of {}", gguf.string(),
            stored.name, stored.rows(), stored.row_elements(), tensor.rows, tensor.columns);
     if (tensor.kind != TensorKind::kMatrix) continue;
-    ++matrices;
     all_packed &= tensor.rows % 4 == 0;
     const GgufMatrix matrix = read_gguf_matrix(file, stored, kernels);
-    if (matrix.problem.empty()) scales[tensor.gguf_name] = matrix.scale;
+    scales[tensor.gguf_name] = matrix.scale;
+    latent |= !matrix.problem.empty();
+    coded |= matrix.problem.empty() && matrix.zeros < tensor.rows * tensor.columns;
     release_pages(file.bytes(stored));
   }
-  const bool ternary = !scales.empty();
-  if (ternary && int64_t(scales.size()) < matrices)
+  const bool ternary = !latent;
+  if (coded && latent)  // zeros alone are either
     fail("{}: some block matrices are ternary and some are not, which no model folder can say",
          gguf.string());
 

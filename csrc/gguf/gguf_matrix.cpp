@@ -26,6 +26,7 @@ void join_blocks(const GgufTensor& tensor, const std::vector<float>& scales, Ggu
     }
   }
   if (out.scale == 0) out.scale = *std::ranges::max_element(scales);
+  if (out.scale == 0) out.scale = 1;  // zeros have any
 }
 
 void take_floats(const Gguf& file, const GgufTensor& tensor, GgufMatrix& out) {
@@ -35,10 +36,8 @@ void take_floats(const Gguf& file, const GgufTensor& tensor, GgufMatrix& out) {
     const float size = std::abs(values[i]);
     if (size == 0) continue;
     if (out.scale == 0) out.scale = size;
-    if (size != out.scale) {
+    if (size != out.scale && out.problem.empty())
       out.problem = fmt::format("it holds more magnitudes than one ({} and {})", out.scale, size);
-      return;
-    }
   }
   if (out.scale == 0) out.scale = 1;  // zeros have any
 }
@@ -87,6 +86,8 @@ GgufMatrix read_gguf_matrix(const Gguf& file, const GgufTensor& tensor, KernelCo
     out.scale *= read_gguf_floats(file, *scale)[0];
   }
   out.zeros = std::ranges::count(out.codes, 0);
+  if (out.problem.empty() && !(out.scale > 0 && std::isfinite(out.scale)))
+    out.problem = fmt::format("its scale is {}", out.scale);
   return out;
 }
 
