@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "shape/family.h"
 
 namespace wf {
 namespace {
@@ -91,6 +92,9 @@ DecoderConfig read_model_keys(const Gguf& file) {
   c.num_kv_heads = count_or(".attention.head_count_kv", c.num_heads);
   if (c.num_heads == 0 || c.num_layers == 0)
     fail("{}: has no layers or no attention heads", file.path().string());
+  if (uint64_t(c.num_layers) > file.tensors().size())  // before anything grows with it
+    fail("{}: says that it has {} layers, and holds {} tensors in all", file.path().string(),
+         c.num_layers, file.tensors().size());
   c.head_dim = count_or(".attention.key_length", c.hidden_size / c.num_heads);
   c.max_positions = count(".context_length");
   c.rms_norm_eps = real_or(".attention.layer_norm_rms_epsilon", 1e-6);
@@ -116,6 +120,7 @@ DecoderConfig read_model_keys(const Gguf& file) {
   c.mlp_bias = has("blk.0.ffn_gate.bias");
   c.qk_norm = has("blk.0.attn_q_norm.weight");
   c.sub_norm = has("blk.0.attn_sub_norm.weight");
+  check_decoder_config(c, file.path().string());
   return c;
 }
 

@@ -233,7 +233,12 @@ class Planner {
 
 GgufPlan plan_gguf(const HfFolder& folder, const GgufOptions& options,
                    const ShowProgress& progress) {
-  return Planner(folder, options).run(progress);
+  try {
+    return Planner(folder, options).run(progress);
+  } catch (const nlohmann::json::exception& problem) {
+    fail("{}: a value in its config.json or its tokenizer's files is of the wrong type: {}",
+         folder.path().string(), problem.what());
+  }
 }
 
 }  // namespace wf

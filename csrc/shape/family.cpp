@@ -1,6 +1,7 @@
 #include "shape/family.h"
 
 #include <array>
+#include <cmath>
 #include <string_view>
 
 #include "base/error.h"
@@ -23,12 +24,13 @@ class Keys {
   template <class T>
   T get(const char* key, T otherwise) const {
     if (!has(key)) return otherwise;
+    const json& value = object_.at(key);
     try {
-      return object_.at(key).get<T>();
+      // json would cut 256.5 to 256.
+      if (!std::is_same_v<T, int64_t> || value.is_number_integer()) return value.get<T>();
     } catch (const json::exception&) {
-      fail("{}: {} has the value {}, which is of the wrong type", where_, key,
-           object_.at(key).dump());
     }
+    fail("{}: {} has the value {}, which is of the wrong type", where_, key, value.dump());
   }
   template <class T>
   T need(const char* key) const {
@@ -106,9 +108,12 @@ void refuse_what_would_be_ignored(const Keys& keys) {
     fail("{}: attention_dropout is not supported; set it to 0", keys.where());
 }
 
-void check(const DecoderConfig& c, const std::string& where) {
-  const auto positive = [&](const char* key, int64_t value) {
-    if (value <= 0) fail("{}: {} is {}, expected a value > 0", where, key, value);
+}  // namespace
+
+void check_decoder_config(const DecoderConfig& c, const std::string& where) {
+  const auto positive = [&](const char* key, auto value) {
+    if (!(value > 0 && std::isfinite(double(value))))
+      fail("{}: {} is {}, expected a value > 0", where, key, value);
   };
   positive("vocab_size", c.vocab_size);
   positive("hidden_size", c.hidden_size);
@@ -118,14 +123,15 @@ void check(const DecoderConfig& c, const std::string& where) {
   positive("num_key_value_heads", c.num_kv_heads);
   positive("head_dim", c.head_dim);
   positive("max_position_embeddings", c.max_positions);
+  positive("rms_norm_eps", c.rms_norm_eps);
+  positive("rope_theta", c.rope_theta);
+  if (c.rope_scaling) positive("the factor of the rope scaling", c.rope_scaling->factor);
   if (c.head_dim % 2)
     fail("{}: head_dim {} is odd; rotary embedding needs pairs", where, c.head_dim);
   if (c.num_heads % c.num_kv_heads)
     fail("{}: {} attention heads cannot share {} key/value heads evenly", where, c.num_heads,
          c.num_kv_heads);
 }
-
-}  // namespace
 
 std::string base_model_type(const json& config) {
   std::string type = config.value("model_type", "");
@@ -177,7 +183,7 @@ DecoderConfig read_decoder_config(const json& config, const std::string& where) 
     fail("{}: hidden_act '{}' is not supported; supported are silu, relu2", where, activation);
   }
   read_rope(keys, family, c);
-  check(c, where);
+  check_decoder_config(c, where);
   return c;
 }
 

@@ -14,6 +14,9 @@ namespace wf {
 // rope types).
 DecoderConfig read_decoder_config(const nlohmann::json& config, const std::string& where);
 
+// Throws Error, naming `where` and the key, for values that no decoder can have.
+void check_decoder_config(const DecoderConfig& config, const std::string& where);
+
 // The model_type without SubLN: "qwen3_subln" -> "qwen3".
 std::string base_model_type(const nlohmann::json& config);
 

@@ -58,6 +58,9 @@ Storage storage_of(const nlohmann::json& config, const std::string& where) {
 DecoderConfig read_decoder_config(const HfFolder& folder) {
   DecoderConfig config =
       read_decoder_config(folder.config(), (folder.path() / "config.json").string());
+  if (config.num_layers > int64_t(folder.names().size()))  // before anything grows with it
+    fail("{}/config.json: num_hidden_layers is {}, but the folder holds {} tensors in all",
+         folder.path().string(), config.num_layers, folder.names().size());
   config.sub_norm |= folder.contains("model.layers.0.self_attn.attn_sub_norm.weight");
   return config;
 }

@@ -185,6 +185,30 @@ def test_a_matrix_of_zeros_passes_there_and_back(model, tmp_path, outtype):
         wfconvert(tmp_path / "full", "-o", *written, "--validate-only")
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (dict(model_type=7), "type must be string, but is number"),
+        (dict(quantization_config=3), "wrong type"),
+        (dict(wrinklefree=[]), "wrong type"),
+        (dict(hidden_size="256"), "hidden_size has the value"),
+        (dict(hidden_size=256.5), "hidden_size has the value 256.5"),
+        (dict(hidden_size=0), "hidden_size is 0"),
+        (dict(rms_norm_eps=0), "rms_norm_eps is 0"),
+        (dict(rope_theta=-1), "rope_theta is -1"),
+        (dict(num_hidden_layers=1_000_000), "num_hidden_layers is 1000000"),
+        (dict(num_hidden_layers=1), "no place for"),
+    ],
+    ids=str,
+)
+def test_a_config_that_cannot_be_is_refused(model, tmp_path, changes, says):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | changes))
+    said = wfconvert(model, "-o", tmp_path / "a.gguf", expect=1)
+    assert says in said and "internal" not in said and str(model) in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
 def rewrite(file, keys=None, tensors=None):
     """The same file with other values of some keys, and with more tensors."""
     reader, keys = gguf.GGUFReader(file), keys or {}
@@ -202,6 +226,27 @@ def rewrite(file, keys=None, tensors=None):
     writer.write_tensors_to_file()
     writer.close()
     return out
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"llama.block_count": 1_000_000}, "says that it has 1000000 layers"),
+        ({"llama.block_count": 0}, "has no layers"),
+        ({"llama.block_count": 1}, "'blk.1.attn_norm.weight', which has no place"),
+        ({"llama.attention.head_count_kv": 0}, "num_key_value_heads is 0"),
+        ({"llama.context_length": 0}, "max_position_embeddings is 0"),
+        ({"llama.attention.layer_norm_rms_epsilon": np.nan}, "rms_norm_eps is nan"),
+        ({"llama.rope.freq_base": np.inf}, "rope_theta is inf"),
+        ({"llama.embedding_length": 4_000_000_000}, "has 320 rows of 256, its metadata asks for"),
+    ],
+    ids=str,
+)
+def test_the_reverse_refuses_metadata_that_cannot_be(model, tmp_path, keys, says):
+    wfconvert(model, "-o", tmp_path / "a.gguf")
+    said = wfconvert(rewrite(tmp_path / "a.gguf", keys), "-o", tmp_path / "back", expect=1)
+    assert says in said and "rewritten.gguf: " in said
+    assert not list(tmp_path.glob("back*"))
 
 
 def test_the_reverse_loses_no_tensor(model, tmp_path):
