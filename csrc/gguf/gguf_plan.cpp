@@ -59,6 +59,7 @@ class Planner {
       else
         add_floats(tensors[i]);
     }
+    refuse_mixture();
     if (plan_.config.rope_scaling && plan_.config.rope_scaling->kind == RopeScaling::Kind::kLlama3)
       add({kRopeFactors, {static_cast<uint64_t>(plan_.config.head_dim / 2)}},
           PlannedTensor::Content::kRopeFactors, {});
@@ -133,6 +134,16 @@ class Planner {
         scale_apart ? 1 : matrix->scale());
     if (scale_apart)
       add({tensor.scale_name(), {1}}, PlannedTensor::Content::kScale, tensor, matrix);
+  }
+
+  // Where some matrices are packed, floats were kept from being ternary.
+  void refuse_mixture() const {
+    using enum TernarySource::Kind;
+    if (kinds_.contains(kPacked) && kinds_.contains(kLatent))
+      fail(
+          "{}: {} block matrices are packed codes and {} are floats, which would have to be made "
+          "ternary: name a folder in which all are the one or the other",
+          where_, kinds_.at(kPacked), kinds_.at(kLatent));
   }
 
   // The smallest lossless type that is left; F32 always is.

@@ -209,6 +209,19 @@ def test_a_config_that_cannot_be_is_refused(model, tmp_path, changes, says):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
+def test_floats_among_packed_codes_are_refused(model, tmp_path):
+    file, back = tmp_path / "a.gguf", tmp_path / "back"
+    wfconvert(model, "-o", file)
+    wfconvert(file, "-o", back)
+    name = "model.layers.1.mlp.up_proj.weight"
+    weights = load_file(back / "model.safetensors")
+    weights[name] = load_file(model / "model.safetensors")[name]
+    del weights[name + "_scale"]
+    save_file(weights, back / "model.safetensors", {"format": "pt"})
+    said = wfconvert(back, "-o", tmp_path / "b.gguf", expect=1)
+    assert "13 block matrices are packed codes and 1 are floats" in said
+
+
 def rewrite(file, keys=None, tensors=None):
     """The same file with other values of some keys, and with more tensors."""
     reader, keys = gguf.GGUFReader(file), keys or {}
