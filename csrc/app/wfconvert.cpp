@@ -38,8 +38,7 @@ void install_signals() {
   struct sigaction action{};
   action.sa_handler = [](int signal) { caught_signal = signal; };
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one ends the process at once
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
 }
 
 void check_interrupted() {
@@ -93,6 +92,7 @@ int parse(int argc, char** argv, Options& out) {
   app.add_option("--companions", out.companions,
                  "of the reverse: a folder to copy the tokenizer from");
   app.add_flag("--no-sync", out.no_sync, "do not wait until the file is on the disk");
+  app.footer("exit codes: 0 done, 1 error or not valid, 2 usage, 128 + N ended by signal N");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,6 +1,8 @@
 #include "gguf/gguf_write.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -52,6 +54,13 @@ class Head {
   std::string text_;
 };
 
+// Takes the file for this process alone. One that was finished in between has another name by now.
+bool is_ours(int descriptor, const std::filesystem::path& path) {
+  struct stat held{}, named{};
+  return flock(descriptor, LOCK_EX | LOCK_NB) == 0 && fstat(descriptor, &held) == 0 &&
+         stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino;
+}
+
 }  // namespace
 
 GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
@@ -95,10 +104,18 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& me
   data_start_ = head.text().size();
   file_bytes_ = data_start_ + end;
 
-  descriptor_ = open(partial_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  descriptor_ = open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor_ < 0) fail("{}: cannot create: {}", partial_.string(), std::strerror(errno));
+  if (!is_ours(descriptor_, partial_)) {
+    close(descriptor_);
+    fail("{}: another process is writing it; wait, or choose another output", partial_.string());
+  }
   try {
-    if (ftruncate(descriptor_, static_cast<off_t>(file_bytes_)) != 0)  // padding reads as zeros
+    // What a killed process left is emptied, so that padding reads as zeros; an empty file is not,
+    // for ext4 would then write it to the disk when it is closed.
+    const bool left = std::filesystem::file_size(partial_) > 0;
+    if ((left && ftruncate(descriptor_, 0) != 0) ||
+        ftruncate(descriptor_, static_cast<off_t>(file_bytes_)) != 0)
       fail("{}: cannot make it {} bytes long: {}", partial_.string(), file_bytes_,
            std::strerror(errno));
     write_at(0, std::as_bytes(std::span(head.text())));

@@ -333,3 +333,63 @@ def test_interrupted_while_it_validates_it_says_so(model, tmp_path):
     assert "interrupted; the file is written, but not validated" in said
     assert "FAILED" not in said
     assert (tmp_path / "a.gguf").exists()
+
+
+@pytest.fixture(scope="module")
+def large_model(tmp_path_factory):
+    """Takes long enough to be stopped in the middle."""
+    folder = tmp_path_factory.mktemp("large") / "model"
+    shape = dict(num_hidden_layers=24, hidden_size=1024, intermediate_size=4096, head_dim=256)
+    yield make_folder(folder, **shape)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_stopped_in_the_middle_it_leaves_what_was_there(model, large_model, tmp_path, sent):
+    file = tmp_path / "a.gguf"
+    wfconvert(model, "-o", file)
+    before = file.read_bytes()
+    command = [find_programs() / "wfconvert", large_model, "-o", file, "--outtype", "f32"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "a.gguf.partial").exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)
+    assert file.read_bytes() == before
+    if sent == signal.SIGKILL:
+        assert process.returncode == -sent
+        wfconvert(model, "-o", file, "--outtype", "tq2_0", "--validate")  # over what it left
+    else:
+        assert process.returncode == 128 + sent, said
+        assert "interrupted; nothing was written" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gguf", "model"]
+
+
+def test_two_at_a_time_do_not_write_into_one_file(model, tmp_path):
+    partial = tmp_path / "a.gguf.partial"
+    with partial.open("w") as file:
+        file.write("of another process")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        said = wfconvert(model, "-o", tmp_path / "a.gguf", expect=1)
+    assert "another process is writing it" in said
+    assert partial.read_text() == "of another process"
+    wfconvert(model, "-o", tmp_path / "a.gguf", "--validate")
+
+
+def test_a_disk_that_is_full_is_said_and_left_as_it_was(model, tmp_path):
+    """Both ways, on a file system of 200 kB."""
+    wfconvert(model, "-o", tmp_path / "a.gguf")
+    small = tmp_path / "small"
+    small.mkdir()
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    script = f'mount -t tmpfs -o size=200k none {small} && cd {small} && ("$@"; ls -A)'
+    for source, output in ((model, "b.gguf"), (tmp_path / "a.gguf", "folder")):
+        command = [find_programs() / "wfconvert", source, "-o", output]
+        result = subprocess.run(
+            [*alone, "sh", "-c", script, "sh", *command], capture_output=True, text=True
+        )
+        assert "No space left on device" in result.stderr
+        assert result.stdout == ""
