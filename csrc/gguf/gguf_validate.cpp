@@ -145,13 +145,14 @@ class Validation {
 
   void check_matrix(const PlannedTensor& tensor, const GgufTensor& stored) {
     const GgufMatrix matrix = read_gguf_matrix(file_, stored, kernels_);
+    const int64_t rows = tensor.from.rows, columns = tensor.from.columns;
+    std::vector<int8_t> truth(matrix.codes.size());
+    tensor.matrix->codes(0, rows, truth.data());
+    detect_quantiser(stored.name, truth, matrix);
     if (!matrix.problem.empty()) {
       codes_.fail_with("'{}': {}", stored.name, matrix.problem);
       return;
     }
-    const int64_t rows = tensor.from.rows, columns = tensor.from.columns;
-    std::vector<int8_t> truth(matrix.codes.size());
-    tensor.matrix->codes(0, rows, truth.data());
     int64_t different = 0;
     for (int64_t row = 0; row < rows; ++row) {
       const int64_t from = tensor.source_row(row);
@@ -169,7 +170,7 @@ class Validation {
       scales_.pass();
     else
       scales_.fail_with("'{}': {} instead of {}", stored.name, matrix.scale, scale);
-    detect(stored.name, truth, matrix, scale);
+    detect_scale(stored.name, truth, matrix, scale);
   }
 
   // Every value, rounded to the type that the file has.
@@ -203,14 +204,16 @@ class Validation {
       floats_.fail_with("'{}': other factors than config.json asks for", stored.name);
   }
 
-  void detect(const std::string& name, const std::vector<int8_t>& truth, const GgufMatrix& matrix,
-              float scale) {
+  static double share_of_zeros(const std::vector<int8_t>& codes) {
+    return double(std::ranges::count(codes, 0)) / double(codes.size());
+  }
+
+  void detect_scale(const std::string& name, const std::vector<int8_t>& truth,
+                    const GgufMatrix& matrix, float scale) {
     const auto near = [](double a, double b) { return std::abs(a / b - 1) < kScaleTolerance; };
-    const double size = double(truth.size());
-    double nonzeros = 0;
-    for (const int8_t code : truth) nonzeros += code != 0;
+    const double zeros = share_of_zeros(truth);
     // A second absmean keeps the codes and multiplies the scale by the share of non-zeros.
-    if (nonzeros < size && near(matrix.scale, double(scale) * nonzeros / size))
+    if (zeros > 0 && near(matrix.scale, double(scale) * (1 - zeros)))
       twice_.fail_with(
           "'{}': its scale is {:.3f} of the checkpoint's, the share of its non-zeros: "
           "absmean was taken twice",
@@ -221,8 +224,13 @@ class Validation {
       inverted_.fail_with("'{}': {} is 1/{}", name, matrix.scale, scale);
     else
       inverted_.pass();
-    const double zeros = double(matrix.zeros) / size;
-    if (zeros > kTooManyZeros && zeros > 1 - nonzeros / size + 0.1)
+  }
+
+  // Also of matrices whose blocks have scales of their own, as such quantisers leave them.
+  void detect_quantiser(const std::string& name, const std::vector<int8_t>& truth,
+                        const GgufMatrix& matrix) {
+    const double zeros = double(matrix.zeros) / double(truth.size());
+    if (zeros > kTooManyZeros && zeros > share_of_zeros(truth) + 0.1)
       raw_.fail_with("'{}': {:.0f} % zeros: a quantiser took the largest weight as its scale", name,
                      100 * zeros);
     else

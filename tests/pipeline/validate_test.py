@@ -89,7 +89,9 @@ def double_quantised(tensors, _):
     """The scale is the mean of what was ternary already: shrunk by the share of zeros."""
     for name, data in tensors.items():
         if name.endswith(".scale"):
-            data[:] *= 0.69
+            weight = tensors[name.replace(".scale", ".weight")]
+            codes = gguf.quants.dequantize(weight, gguf.GGMLQuantizationType.TQ2_0)
+            data[:] *= np.abs(codes).mean()
 
 
 def inverted(tensors, _):
@@ -120,7 +122,15 @@ def latent_by_gguf_name(model):
     }
 
 
-@pytest.mark.parametrize("damage", [shuffled, double_quantised, inverted, raw_quantised])
+FOUND_BY = {
+    shuffled: "codes",
+    double_quantised: "double absmean",
+    inverted: "inverted scale",
+    raw_quantised: "raw weights",
+}
+
+
+@pytest.mark.parametrize("damage", FOUND_BY)
 def test_logits_tell_a_wrong_file(model, damage, tmp_path):
     out = tmp_path / "model.gguf"
     assert validate(model, "-o", out, "--outtype", "tq2_0")[0] == 0
@@ -131,6 +141,7 @@ def test_logits_tell_a_wrong_file(model, damage, tmp_path):
     print(text)
     assert code == 1
     assert rows["logits"] == "FAILED", text
+    assert re.search(rf"^{FOUND_BY[damage]} +FAILED", text, re.M), text
 
 
 @pytest.mark.parametrize("name", ["token_embd.weight", "blk.3.ffn_norm.weight"])
