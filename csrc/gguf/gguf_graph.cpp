@@ -93,8 +93,8 @@ std::vector<std::string> graph_problems(const DecoderConfig& c, const GgufGraph&
     add(fmt::format("{} has no biases{}: start from a model without them{}", name,
                     graph.qkv_bias ? " but those of q, k and v" : "", without));
   if (!c.tied_head && !graph.untied_head)
-    add(fmt::format("{} takes the embedding as the head: train with tie_word_embeddings true",
-                    name));
+    add(fmt::format("{} takes the embedding as the head: train with tie_word_embeddings true{}",
+                    name, without));
   if (c.rope_scaling) {
     const bool linear = c.rope_scaling->kind == RopeScaling::Kind::kLinear;
     if (linear ? !graph.linear_rope : !graph.llama3_rope)

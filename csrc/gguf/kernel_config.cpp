@@ -54,6 +54,9 @@ const Tiling& KernelConfig::tiling(GgufType type, int64_t rows, int64_t columns,
     return tiling.rows == rows && tiling.columns == columns;
   });
   if (found == tilings_.end()) {
+    if (!may_choose && tilings_.empty())
+      fail("{} is missing beside the file: it tells the tiles that {} matrices are cut into",
+           where_, gguf_type_name(type));
     if (!may_choose)
       fail("{}: has no section for matrices of m={} and k={}", where_, rows, columns);
     return tilings_.emplace_back(choose_tiling(type, rows, columns));

@@ -402,7 +402,18 @@ TEST(GgufExport, WritesForMicrosoftsEngines) {
                  {"head_dim", 64},
                  {"num_key_value_heads", 4},
                  {"intermediate_size", 768}});
-  make_folder(source, false, 1, scratch / "model");
+  const auto model = make_folder(source, false, 1, scratch / "model");
+  const auto expect_codes_and_scales = [&](const fs::path& folder) {
+    const HfFolder back(folder);
+    for (const auto& [name, linear] : model->bit_linears()) {
+      const auto truth = ops::ternarize(linear->weight.detach());
+      EXPECT_TRUE(torch::equal(unpack_codes(as_torch(back.tensor(name + ".weight"))), truth.codes))
+          << name;
+      EXPECT_EQ(as_torch(back.tensor(name + ".weight_scale")).item<float>(),
+                truth.scale.item<float>())
+          << name;
+    }
+  };
   for (const auto engine : {Engine::kMicrosoft2024, Engine::kMicrosoft2026}) {
     const GgufOptions options{.engine = engine, .outtype = GgufType::kI2_S};
     const auto plan = convert(scratch / "model", options, scratch / "i2_s.gguf");
@@ -411,6 +422,9 @@ TEST(GgufExport, WritesForMicrosoftsEngines) {
     EXPECT_EQ(file.metadata().need<std::string>("general.architecture"), "bitnet-b1.58");
     EXPECT_EQ(file.tensor("blk.1.ffn_up.weight").bytes, 512 * 768 / 4 + 32);
     EXPECT_EQ(file.find("blk.0.attn_q.scale"), nullptr);
+    const fs::path back = scratch / fmt::format("back_i2_s_{}", int(engine));
+    import_gguf(scratch / "i2_s.gguf", back, {}, kQuiet);
+    expect_codes_and_scales(back);
   }
   for (const auto type : {GgufType::kTL1, GgufType::kTL2}) {
     const fs::path file = scratch / "tl" / "model.gguf";
@@ -428,9 +442,13 @@ TEST(GgufExport, WritesForMicrosoftsEngines) {
                             .kernel_config = scratch / "tl" / kKernelConfigName};
     convert(scratch / "model", given, given_file);
     EXPECT_EQ(sha256_hex_of_file(given_file), sha256_hex_of_file(file));
-    import_gguf(file, scratch / fmt::format("back{}", int(type)), {}, kQuiet);
-    const auto back = load_decoder(HfFolder(scratch / fmt::format("back{}", int(type))), {});
-    EXPECT_EQ(back->config().activation, Activation::kRelu2);
+    const fs::path back = scratch / fmt::format("back{}", int(type));
+    import_gguf(file, back, {}, kQuiet);
+    expect_codes_and_scales(back);
+    EXPECT_EQ(load_decoder(HfFolder(back), {})->config().activation, Activation::kRelu2);
+    fs::remove(given_file.parent_path() / kKernelConfigName);
+    test::expect_error([&] { import_gguf(given_file, scratch / "no", {}, kQuiet); },
+                       {"kernel_config.ini is missing beside the file"});
     // Other tiles beside it are another file's.
     std::ofstream(scratch / "tl" / kKernelConfigName, std::ios::app) << "[another]\nm = 1\nk = 2\n";
     test::expect_error(
@@ -490,7 +508,8 @@ INSTANTIATE_TEST_SUITE_P(
                 {{"tie_word_embeddings", false}},
                 true,
                 {},
-                {"the bitnet graph takes the embedding as the head", "tie_word_embeddings true"}},
+                {"the bitnet graph takes the embedding as the head", "tie_word_embeddings true",
+                 "sub_norms=none"}},
         Refusal{"rope_scaling_in_bitnet",
                 "llama",
                 {{"rope_scaling", {{"rope_type", "linear"}, {"factor", 2.0}}}},
