@@ -5,6 +5,7 @@ import sys
 import urllib.error
 import urllib.request
 
+from wf.argument import positive
 from wf.error import Error
 
 DESCRIPTION = """Sends a prompt to a server (`wf serve`, or any other of OpenAI's kind) and writes
@@ -19,7 +20,9 @@ def add_to(commands) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:30000", help="default: %(default)s")
     parser.add_argument("--raw", action="store_true", help="continue the text, without a template")
     parser.add_argument("--system", metavar="TEXT", help="what the model is told first")
-    parser.add_argument("--max-tokens", type=int, default=256, metavar="N", help="default: 256")
+    parser.add_argument(
+        "--max-tokens", type=positive, default=256, metavar="N", help="default: 256"
+    )
     parser.add_argument(
         "--temperature",
         type=float,

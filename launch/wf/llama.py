@@ -18,7 +18,7 @@ from wf.error import Error
 N_CTX, N_BATCH, N_UBATCH, FLASH, TYPE_K, TYPE_V = 0, 1, 2, 13, 26, 27  # 32-bit words of the struct
 FLASH_AUTO, FLASH_OFF, F16, F32 = 0xFFFFFFFF, 0, 1, 0
 VOCAB_ONLY = 72  # byte of the model's parameters
-LOG_ERROR = 4
+LOG_ERROR, NO_VOCABULARY = 4, 0
 BATCH = 512  # tokens decoded together
 SMALL = 100_000_000  # bytes of a file
 
@@ -50,6 +50,7 @@ SIGNATURES = [
     ("llama_set_n_threads", None, [c.c_void_p, c.c_int32, c.c_int32]),
     ("llama_model_get_vocab", c.c_void_p, [c.c_void_p]),
     ("llama_vocab_n_tokens", c.c_int32, [c.c_void_p]),
+    ("llama_vocab_type", c.c_int, [c.c_void_p]),
     ("llama_vocab_bos", c.c_int32, [c.c_void_p]),
     ("llama_vocab_eos", c.c_int32, [c.c_void_p]),
     ("llama_vocab_eot", c.c_int32, [c.c_void_p]),
@@ -125,6 +126,8 @@ class Llama:
 
     def tokenize(self, text: str, add_special: bool = False, parse_special: bool = False):
         """Ids of a text; add_special puts BOS/EOS where the file says so."""
+        if self.library.llama_vocab_type(self.vocab) == NO_VOCABULARY:  # llama.cpp would abort
+            raise Error("the file has no tokenizer, so it can be asked for ids only")
         raw = text.encode()
         ids = (c.c_int32 * (len(raw) + 16))()
         count = self.library.llama_tokenize(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from wf.argument import positive
 from wf.error import Error
 
 DESCRIPTION = """Evaluates a text with llama.cpp on the CPU, keys and values in f32, and prints its
@@ -21,9 +22,11 @@ def add_to(commands) -> None:
         help="fail unless the file's tokens are those of this folder's tokenizer.json or "
         "tokenizer.model, on texts that tell tokenizers apart",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="evaluate the first N tokens only")
     parser.add_argument(
-        "--greedy", type=int, default=0, metavar="N", help="also continue by N tokens"
+        "--limit", type=positive, metavar="N", help="evaluate the first N tokens only"
+    )
+    parser.add_argument(
+        "--greedy", type=positive, default=0, metavar="N", help="also continue by N tokens"
     )
     parser.add_argument(
         "-o",
@@ -76,8 +79,12 @@ def parse(text: str) -> list[int]:
 
 def write(path: Path, tokens, logits, greedy) -> None:
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     integers = {"tokens": tokens, "greedy": greedy}
     tensors = {name: np.array(ids, np.int64) for name, ids in integers.items()}
-    save_file(tensors | {"logits": logits}, path)
+    try:
+        save_file(tensors | {"logits": logits}, path)
+    except SafetensorError as error:
+        raise Error(f"{path}: cannot be written: {error}") from error

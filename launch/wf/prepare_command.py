@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from wf.argument import positive
 from wf.prepare import Preparation
 from wf.source import Columns
 
@@ -82,13 +83,6 @@ def share(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return value
 
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 from pathlib import Path
 
+from wf.argument import positive
 from wf.error import Error
 
 DESCRIPTION = """Serves a GGUF file over HTTP as OpenAI does (/v1/chat/completions, /v1/completions,
@@ -50,12 +51,6 @@ def add_to(commands) -> None:
 def port_number(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"'{text}' is no port; expected 0 to 65535")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no positive number")
     return int(text)
 
 

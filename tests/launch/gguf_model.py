@@ -8,7 +8,7 @@ VOCAB, WIDTH, HIDDEN, LAYERS, HEADS, KV_HEADS, EPSILON, THETA = 258, 64, 128, 2,
 HEAD = WIDTH // HEADS
 
 
-def write_bitnet(path, seed: int = 0) -> dict[str, np.ndarray]:
+def write_bitnet(path, seed: int = 0, tokenizer: bool = True) -> dict[str, np.ndarray]:
     random = np.random.default_rng(seed)
 
     def matrix(rows, columns):
@@ -48,6 +48,21 @@ def write_bitnet(path, seed: int = 0) -> dict[str, np.ndarray]:
     writer.add_layer_norm_rms_eps(EPSILON)
     writer.add_rope_dimension_count(HEAD)
     writer.add_rope_freq_base(THETA)
+    writer.add_vocab_size(VOCAB)
+    if tokenizer:
+        add_tokenizer(writer)
+    else:
+        writer.add_tokenizer_model("none")
+    for name, value in weights.items():
+        writer.add_tensor(name, value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return weights
+
+
+def add_tokenizer(writer):
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
     tokens = ["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "th"]  # one a byte
@@ -57,13 +72,6 @@ def write_bitnet(path, seed: int = 0) -> dict[str, np.ndarray]:
     writer.add_bos_token_id(0)
     writer.add_eos_token_id(0)
     writer.add_add_bos_token(False)
-    for name, value in weights.items():
-        writer.add_tensor(name, value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return weights
 
 
 def reference_logits(weights, tokens) -> np.ndarray:

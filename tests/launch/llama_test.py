@@ -107,9 +107,19 @@ def test_the_command_compares_tokenizers(model, tmp_path, wf):
     assert "tokenizer.model" in error
 
 
-def test_wrong_input_of_the_command_is_one_sentence(model, wf):
+def test_wrong_input_of_the_command_is_one_sentence(model, tmp_path, wf):
     path, _ = model
     assert "expected numbers" in wf("logits", path, "--tokens", "a,b", expect=1).stderr
     assert "token 999 is outside" in wf("logits", path, "--tokens", "999", expect=1).stderr
     assert "no tokens to evaluate" in wf("logits", path, "--text", "", expect=1).stderr
     wf("logits", path, expect=2)
+    for option in ("--limit", "--greedy"):
+        said = wf("logits", path, "--tokens", "1", option, "-3", expect=2).stderr
+        assert "'-3' is no positive number" in said
+    nowhere = ("-o", tmp_path / "nowhere" / "x")
+    said = wf("logits", path, "--tokens", "1", *nowhere, expect=1).stderr
+    assert "nowhere/x: cannot be written: " in said
+    write_bitnet(tmp_path / "ids.gguf", tokenizer=False)
+    wf("logits", tmp_path / "ids.gguf", "--tokens", "1")
+    said = wf("logits", tmp_path / "ids.gguf", "--text", "one", expect=1).stderr
+    assert "the file has no tokenizer" in said
