@@ -54,6 +54,8 @@ TEST_P(Trained, HasHuggingFacesIds) {
   EXPECT_EQ(tokenizer.pre, pre);
   EXPECT_EQ(tokenizer.tokens.back(), fmt::format("[PAD{}]", tokenizer.tokens.size() - 1));
   EXPECT_EQ(tokenizer.types.back(), GgufTokenizer::kUnused);
+  for (std::size_t i = 0; i < tokenizer.tokens.size(); ++i)  // else they are written as "<0x0A>"
+    if (tokenizer.tokens[i].starts_with("<0x")) EXPECT_EQ(tokenizer.types[i], GgufTokenizer::kByte);
 }
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, Trained,
@@ -69,6 +71,16 @@ INSTANTIATE_TEST_SUITE_P(Tokenizers, Trained,
                            std::erase(name, '-');
                            return name;
                          });
+
+TEST(GgufTokenizer, WithoutATemplateThereIsNoBosWhateverLlamaCppsDefault) {
+  TemporaryFolder folder;
+  test::python(script("train('llama-bpe')"), folder.path());
+  const fs::path file = folder.path() / "tokenizer.json";
+  auto tokenizer = read_json(file);
+  tokenizer.erase("post_processor");
+  write_json(file, tokenizer);
+  EXPECT_FALSE(expect_same_ids(folder.path()).add_bos);
+}
 
 class Published : public testing::TestWithParam<std::pair<const char*, const char*>> {};
 
@@ -110,12 +122,16 @@ struct Variant : testing::Test {
 };
 
 TEST_F(Variant, AddedTokensKeepTheirKind) {
+  // Not marked as special, but written as such tokens are: llama.cpp's converters take it for one.
+  tokenizer["added_tokens"].push_back(
+      {{"id", 800}, {"content", "<|tool|>"}, {"special", false}, {"normalized", false}});
   const auto read_one = read();
   const auto type_of = [&](const std::string& token) {
     const auto found = std::ranges::find(read_one.tokens, token);
     return read_one.types[found - read_one.tokens.begin()];
   };
   EXPECT_EQ(type_of("<|end|>"), GgufTokenizer::kControl);
+  EXPECT_EQ(type_of("<|tool|>"), GgufTokenizer::kControl);
   EXPECT_EQ(type_of("<tool>"), GgufTokenizer::kUserDefined);
   EXPECT_EQ(type_of("a"), GgufTokenizer::kNormal);
   EXPECT_EQ(read_one.chat_template, "{{ messages }}");

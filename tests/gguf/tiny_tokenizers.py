@@ -1,5 +1,6 @@
 """Small tokenizers of every kind that llama.cpp knows, and what Hugging Face makes of a text."""
 
+import ctypes
 import io
 import json
 import random
@@ -12,6 +13,7 @@ from wf.llama import Llama
 
 VOCAB = 700
 END, TOOL = "<|end|>", "<tool>"
+TEMPLATE = "{{ messages }}"
 WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -80,8 +82,15 @@ def train_byte_level(kind):
         )
     tokenizer.add_tokens([TOOL])
     tokenizer.save("tokenizer.json")
-    Path("tokenizer_config.json").write_text(json.dumps({"eos_token": END}))
-    Path("chat_template.jinja").write_text("{{ messages }}")
+    config = {"eos_token": END}
+    if kind == "smollm":
+        config["chat_template"] = TEMPLATE
+    elif kind == "qwen2":
+        others = [dict(name="tool_use", template="{{ tools }}")]
+        config["chat_template"] = [*others, dict(name="default", template=TEMPLATE)]
+    else:
+        Path("chat_template.jinja").write_text(TEMPLATE)
+    Path("tokenizer_config.json").write_text(json.dumps(config))
 
 
 def with_unreachable_word(tokenizer):
@@ -161,9 +170,23 @@ def count():
     print(max(known) + 1)
 
 
+def chat_template() -> bytes | None:
+    if (file := Path("chat_template.jinja")).exists():
+        return file.read_bytes()
+    found = json.loads(Path("tokenizer_config.json").read_text()).get("chat_template")
+    if isinstance(found, list):
+        (found,) = [entry["template"] for entry in found if entry["name"] == "default"]
+    return found and found.encode()
+
+
 def compare():
     """Prints `same`, or the first difference between Hugging Face and vocabulary.gguf."""
     theirs, ours = FolderTokenizer(Path()), Llama("vocabulary.gguf", vocab_only=True)
+    function = ours.library.llama_model_chat_template
+    function.restype, function.argtypes = ctypes.c_char_p, [ctypes.c_void_p, ctypes.c_char_p]
+    if (template := function(ours.model, None)) != chat_template():
+        print(f"llama.cpp's chat template is {template}")
+        return
     random_ = random.Random(1)
     everything = "".join(TEXTS)
     texts = [*TEXTS]
