@@ -2,6 +2,8 @@
 
 import fcntl
 import json
+import os
+import pty
 import re
 import resource
 import shutil
@@ -342,6 +344,26 @@ def large_model(tmp_path_factory):
     shape = dict(num_hidden_layers=24, hidden_size=1024, intermediate_size=4096, head_dim=256)
     yield make_folder(folder, **shape)
     shutil.rmtree(folder)
+
+
+def test_a_terminal_shows_how_far_it_is(large_model, tmp_path):
+    command = [find_programs() / "wfconvert", large_model, "-o", tmp_path / "a.gguf"]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    assert process.returncode == 0, shown
+    for doing in ("measuring", "writing"):
+        bars = re.findall(rf"{doing} +\[(#*)(\.*)\] +(\d+) %", shown.decode())
+        shares = [int(share) for _, _, share in bars]
+        assert shares == sorted(shares) and len(set(shares)) > 20, shares
+        assert all(len(done + left) == 40 for done, left, _ in bars)
+    assert shares[-1] == 100
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
