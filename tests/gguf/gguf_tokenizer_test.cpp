@@ -145,6 +145,22 @@ TEST_F(Variant, SeveralEndsOfTextAreEosEotAndEom) {
   EXPECT_EQ(special.at("eom"), 9u);
 }
 
+TEST_F(Variant, SpecialTokensAreNamedAsTextOrAsAnObject) {
+  config["pad_token"] = "<tool>";
+  config["mask_token"] = {{"content", "<tool>"}, {"special", true}};
+  config["sep_token"] = nullptr;
+  write_json(folder.path() / "special_tokens_map.json",
+             {{"unk_token", "<|end|>"}, {"sep_token", "<tool>"}});
+  const auto special = read().special;
+  const uint32_t tool = tokenizer["added_tokens"].back()["id"];
+  EXPECT_EQ(special, (std::map<std::string, uint32_t>{{"bos", 0},
+                                                      {"eos", 0},
+                                                      {"padding", tool},
+                                                      {"mask", tool},
+                                                      {"seperator", tool},
+                                                      {"unknown", 0}}));
+}
+
 TEST_F(Variant, WithoutABosItIsNamedAllTheSame) {
   EXPECT_EQ(read().special.at("bos"), 0u);  // llama.cpp would take token 11
   EXPECT_FALSE(read().add_bos);
