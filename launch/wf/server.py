@@ -21,6 +21,7 @@ POLL_S, STOP_S = 0.1, 10.0
 PR_SET_PDEATHSIG = 1
 # How the engine writes an error: with its level, or as the abort of a failed assertion.
 COMPLAINT = re.compile(r"^(?:[\d.]+ E (?:\w+:\s+)?|\S+:\d+: (?=GGML_ASSERT))(.*)$")
+REMARK = re.compile(r"^[\d.]+ [A-Z] ")
 
 
 class Server:
@@ -117,9 +118,13 @@ class Server:
 
     def reason(self) -> str:
         self.reader.join(2)
-        complaints = filter(None, map(COMPLAINT.match, self.last_lines))
-        first = next(complaints, None)
-        return first[1] if first else (self.last_lines or ["it gives no reason"])[-1]
+        for line in self.last_lines:
+            if complaint := COMPLAINT.match(line):
+                return complaint[1]
+        # llama-server may end before its log is written.
+        others = [line for line in self.last_lines if line and not REMARK.match(line)]
+        silent = f"it ended with code {self.process.returncode} and gave no reason"
+        return others[-1] if others else silent
 
 
 def end_with_parent() -> None:

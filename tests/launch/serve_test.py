@@ -113,7 +113,7 @@ def test_errors_are_one_sentence(model, tmp_path, wf):
 
     def refused(name, content):
         (tmp_path / name).write_bytes(content)
-        return wf("serve", tmp_path / name, expect=1).stderr
+        return wf("serve", tmp_path / name, "--server", "xllamacpp", expect=1).stderr
 
     whole = model.read_bytes()
     assert "not a GGUF file" in refused("text.gguf", b"hello")
@@ -125,6 +125,11 @@ def test_errors_are_one_sentence(model, tmp_path, wf):
     assert "no such program" in wf("serve", model, "--server", "/no/where", expect=1).stderr
     assert "--host no.such.host" in wf("serve", model, "--host", "no.such.host", expect=1).stderr
     assert "'99999' is no port" in wf("serve", model, "--port", 99999, expect=2).stderr
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\necho 0.00.005.296 W srv  llama_server: -----\nexit 3\n")
+    silent.chmod(0o755)
+    said = wf("serve", model, "--port", 0, "--server", silent, expect=1).stderr
+    assert "the engine refuses the file: it ended with code 3 and gave no reason" in said
 
 
 def test_chat_errors_are_one_sentence(wf):
