@@ -79,7 +79,8 @@ void import_gguf(const std::filesystem::path& gguf, const std::filesystem::path&
 
   // Once over the matrices for their scales; what is written is read when its bytes are due.
   bool all_packed = !(c.qkv_bias || c.o_bias || c.mlp_bias);
-  bool coded = false, latent = false;
+  bool coded = false;
+  std::string latent;  // the first that is not ternary, and why
   std::map<std::string, float> scales;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     progress("reading", double(i) / double(tensors.size()));
@@ -92,14 +93,15 @@ void import_gguf(const std::filesystem::path& gguf, const std::filesystem::path&
     all_packed &= tensor.rows % 4 == 0;
     const GgufMatrix matrix = read_gguf_matrix(file, stored, kernels);
     scales[tensor.gguf_name] = matrix.scale;
-    latent |= !matrix.problem.empty();
+    if (latent.empty() && !matrix.problem.empty())
+      latent = fmt::format("'{}': {}", tensor.gguf_name, matrix.problem);
     coded |= matrix.problem.empty() && matrix.zeros < tensor.rows * tensor.columns;
     release_pages(file.bytes(stored));
   }
-  const bool ternary = !latent;
-  if (coded && latent)  // zeros alone are either
-    fail("{}: some block matrices are ternary and some are not, which no model folder can say",
-         gguf.string());
+  const bool ternary = latent.empty();
+  if (coded && !ternary)  // zeros alone are either
+    fail("{}: some block matrices are ternary and some are not, which no model folder can say ({})",
+         gguf.string(), latent);
 
   std::vector<WritableTensor> weights;
   const auto add = [&](const ModelTensor& tensor, std::string name, Dtype dtype,

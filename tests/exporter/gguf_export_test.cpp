@@ -253,8 +253,13 @@ rows = {{"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "
         "ffn_down": "mlp.down_proj"}}
 truth = load_file("truth.safetensors")
 for name in [{}]:
-    seen = 0
-    for tensor in gguf.GGUFReader(name + ".gguf").tensors:
+    seen, reader = 0, gguf.GGUFReader(name + ".gguf")
+    file_type = reader.fields["general.file_type"].contents()
+    known = dict(f32="ALL_F32", q2_0=None).get(name, "MOSTLY_" + name.upper())
+    assert file_type == (gguf.LlamaFileType[known] if known else 41), (name, file_type)
+    assert reader.fields["general.quantization_version"].contents() == gguf.GGML_QUANT_VERSION
+    assert [t.tensor_type.name for t in reader.tensors if t.name == "token_embd.weight"] == ["Q6_K"]
+    for tensor in reader.tensors:
         parts = tensor.name.split(".")
         if len(parts) != 4 or parts[2] not in rows or parts[3] != "weight": continue
         want = truth["model.layers." + parts[1] + "." + rows[parts[2]]]
@@ -422,6 +427,9 @@ TEST(GgufExport, WritesForMicrosoftsEngines) {
     EXPECT_EQ(file.metadata().need<std::string>("general.architecture"), "bitnet-b1.58");
     EXPECT_EQ(file.tensor("blk.1.ffn_up.weight").bytes, 512 * 768 / 4 + 32);
     EXPECT_EQ(file.find("blk.0.attn_q.scale"), nullptr);
+    EXPECT_EQ(file.metadata().need<std::string>("tokenizer.ggml.model"), "no_vocab");
+    const auto says_silu = testing::Contains(testing::HasSubstr("compute silu"));
+    EXPECT_EQ(testing::Value(plan.notices, says_silu), engine == Engine::kMicrosoft2026);
     const fs::path back = scratch / fmt::format("back_i2_s_{}", int(engine));
     import_gguf(scratch / "i2_s.gguf", back, {}, kQuiet);
     expect_codes_and_scales(back);

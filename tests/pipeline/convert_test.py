@@ -173,6 +173,24 @@ def test_values_that_are_no_numbers_are_refused(model, tmp_path, name, outtype, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 
 
+def test_scales_that_no_half_has_are_kept_in_f32_and_that_is_said(tmp_path):
+    model = make_folder(tmp_path / "model", scale=3e-5, quantization_config=QUANTISED)
+    options = ("-o", tmp_path / "a.gguf", "--engine", "microsoft-2024", "--outtype", "tq2_0")
+    said = wfconvert(model, *options, "--validate")
+    for matrices in ("12 matrices of 256 inputs", "2 matrices of 512 inputs"):
+        assert f"{matrices} are f32 instead of tq2_0, without loss: their scale is too" in said
+
+
+def test_values_that_no_half_has_are_refused(model, tmp_path):
+    weights = load_file(model / "model.safetensors")
+    embedding = weights["model.embed_tokens.weight"].astype(np.float32)
+    embedding[7, 9] = 70_000
+    save_file(weights | {"model.embed_tokens.weight": embedding}, model / "model.safetensors")
+    said = wfconvert(model, "-o", tmp_path / "a.gguf", expect=1)
+    assert "'model.embed_tokens.weight' holds values above 65504" in said
+    wfconvert(model, "-o", tmp_path / "a.gguf", "--embedding-type", "bf16", "--validate")
+
+
 @pytest.mark.parametrize("outtype", ["tq1_0", "f16", "f32"])
 def test_a_matrix_of_zeros_passes_there_and_back(model, tmp_path, outtype):
     change(model, "model.layers.1.mlp.up_proj.weight", lambda weight: weight.fill(0))
@@ -270,6 +288,32 @@ def test_the_reverse_loses_no_tensor(model, tmp_path):
     said = wfconvert(more, "-o", tmp_path / "back", expect=1)
     assert "'blk.1.attn_q.bias', which has no place" in said
     assert not list(tmp_path.glob("back*"))
+    table = wfconvert(model, "-o", more, "--validate-only", expect=1)
+    assert re.search("^tensors +FAILED .*'blk.1.attn_q.bias' has no place in llama", table, re.M)
+
+
+@pytest.mark.parametrize("scale", [np.nan, 0, -1])
+def test_the_reverse_refuses_a_scale_that_cannot_be(model, tmp_path, scale):
+    file = tmp_path / "a.gguf"
+    wfconvert(model, "-o", file)
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(file, "r+").tensors}
+    tensors["blk.1.attn_k.scale"][:] = scale
+    said = wfconvert(file, "-o", tmp_path / "back", expect=1)
+    assert re.search(rf"\('blk.1.attn_k.weight': its scale is -?{scale}\)", said), said
+    assert not list(tmp_path.glob("back*"))
+
+
+def test_the_reverse_keeps_the_tokenizer_and_its_ends(model, source, tmp_path):
+    file, back = tmp_path / "a.gguf", tmp_path / "back"
+    for companion in source[0].glob("tokenizer*"):
+        shutil.copy(companion, model)
+    wfconvert(model, "-o", file)
+    wfconvert(file, "-o", back, "--companions", model)
+    config = json.loads((back / "config.json").read_text())
+    assert config["eos_token_id"] == config["bos_token_id"] == 0
+    (back / "tokenizer_config.json").unlink()  # then config.json alone names the end
+    table = wfconvert(back, "-o", file, "--validate-only")
+    assert re.search("^tokens +ok ", table, re.M)
 
 
 def test_a_file_that_is_not_one_is_refused(tmp_path):
