@@ -130,18 +130,49 @@ FOUND_BY = {
 }
 
 
-@pytest.mark.parametrize("damage", FOUND_BY)
-def test_logits_tell_a_wrong_file(model, damage, tmp_path):
-    out = tmp_path / "model.gguf"
-    assert validate(model, "-o", out, "--outtype", "tq2_0")[0] == 0
+def validate_damaged(model, damage, out, outtype="tq2_0"):
+    assert validate(model, "-o", out, "--outtype", outtype)[0] == 0
     reader = gguf.GGUFReader(out, "r+")
     damage({tensor.name: tensor.data for tensor in reader.tensors}, latent_by_gguf_name(model))
     del reader
-    code, rows, text = validate(model, "-o", out, "--outtype", "tq2_0", "--validate-only")
+    return validate(model, "-o", out, "--outtype", outtype, "--validate-only")
+
+
+@pytest.mark.parametrize("damage", FOUND_BY)
+def test_logits_tell_a_wrong_file(model, damage, tmp_path):
+    code, rows, text = validate_damaged(model, damage, tmp_path / "model.gguf")
     print(text)
     assert code == 1
     assert rows["logits"] == "FAILED", text
     assert re.search(rf"^{FOUND_BY[damage]} +FAILED", text, re.M), text
+
+
+def larger(tensors, _):
+    """Scales are a hundredth too large."""
+    for name, data in tensors.items():
+        if LINEAR.fullmatch(name):
+            data[:] *= 1.01
+
+
+def test_a_file_of_f32_is_compared_exactly(model, tmp_path):
+    code, rows, text = validate_damaged(model, larger, tmp_path / "model.gguf", "f32")
+    assert code == 1
+    assert rows["logits"] == "FAILED", text
+    _, rows, text = validate_damaged(model, shuffled, tmp_path / "model.gguf", "f32")
+    assert rows["greedy"] == "FAILED", text
+
+
+def test_no_limit_that_is_fixed_would_do(tmp_path):
+    """A wrong file of a model with flat logits is nearer to it than a whole one of a steep one."""
+
+    def kl(text):
+        return float(re.search(r"^logits .* KL ([\d.e-]+),", text, re.M)[1])
+
+    steep, flat = (make_model(tmp_path / str(std), True, std) for std in (1, 0.02))
+    code, _, whole = validate(steep, "-o", tmp_path / "a.gguf", "--outtype", "q2_0", "--validate")
+    assert code == 0, whole
+    wrong = validate_damaged(flat, double_quantised, tmp_path / "b.gguf")[2]
+    assert kl(wrong) < kl(whole)
 
 
 @pytest.mark.parametrize("name", ["token_embd.weight", "blk.3.ffn_norm.weight"])
