@@ -249,7 +249,8 @@ def rewrite(file, keys=None, tensors=None):
     writer = gguf.GGUFWriter(out, reader.fields["general.architecture"].contents())
     for key, field in reader.fields.items():
         if not key.startswith("GGUF.") and key != "general.architecture":
-            writer.add_key_value(key, keys.get(key, field.contents()), field.types[0])
+            inner = field.types[1] if len(field.types) > 1 else None
+            writer.add_key_value(key, keys.get(key, field.contents()), field.types[0], inner)
     for tensor in reader.tensors:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
     for name, data in (tensors or {}).items():
@@ -303,10 +304,25 @@ def test_the_reverse_refuses_a_scale_that_cannot_be(model, tmp_path, scale):
     assert not list(tmp_path.glob("back*"))
 
 
-def test_the_reverse_keeps_the_tokenizer_and_its_ends(model, source, tmp_path):
-    file, back = tmp_path / "a.gguf", tmp_path / "back"
+def add_tokenizer(source, model):
     for companion in source[0].glob("tokenizer*"):
         shutil.copy(companion, model)
+
+
+def test_other_token_ids_fail_the_validation(model, source, tmp_path):
+    add_tokenizer(source, model)
+    wfconvert(model, "-o", tmp_path / "a.gguf")
+    key = "tokenizer.ggml.tokens"
+    tokens = gguf.GGUFReader(tmp_path / "a.gguf").fields[key].contents()
+    swapped = [{"a": "o", "o": "a"}.get(token, token) for token in tokens]
+    altered = rewrite(tmp_path / "a.gguf", {key: swapped})
+    table = wfconvert(model, "-o", altered, "--validate-only", expect=1)
+    assert re.search("^logits +FAILED .* by llama.cpp and .*tokenizer.json$", table, re.M), table
+
+
+def test_the_reverse_keeps_the_tokenizer_and_its_ends(model, source, tmp_path):
+    file, back = tmp_path / "a.gguf", tmp_path / "back"
+    add_tokenizer(source, model)
     wfconvert(model, "-o", file)
     wfconvert(file, "-o", back, "--companions", model)
     config = json.loads((back / "config.json").read_text())
