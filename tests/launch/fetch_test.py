@@ -200,6 +200,15 @@ def test_a_connection_that_is_lost_keeps_what_came(tmp_path, monkeypatch, silent
     assert (tmp_path / "m" / "model.safetensors").read_bytes() == bytes(100)
 
 
+def test_more_bytes_than_were_announced_are_refused(tmp_path, monkeypatch):
+    bucket = Failing(limit=100)
+    monkeypatch.setattr(bucket, "read", lambda name, start, size: bytes(150))  # deaf to ranges
+    monkeypatch.setattr(fetch, "open_bucket", lambda _: bucket)
+    with pytest.raises(Error, match=": 150 bytes came, not 100"):
+        fetch.Fetch("gs://b/f", tmp_path / "m", Progress()).run()
+    assert not list((tmp_path / "m").glob("*safetensors*"))
+
+
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(tmp_path, monkeypatch):
     bucket = Failing(limit=100)
     monkeypatch.setattr(
