@@ -1,12 +1,14 @@
 """`wf serve` and `wf chat` on loopback, as a person would run them."""
 
 import contextlib
+import http.server
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -92,15 +94,17 @@ def test_a_llama_server_that_is_installed_is_used(model, tmp_path, monkeypatch, 
     program = tmp_path / "llama-server"
     program.write_text(
         f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
-        f'exec {sys.executable} -m wf.xllamacpp_server "$@"\n'
+        f'sleep 1; exec {sys.executable} -m wf.xllamacpp_server "$@"\n'
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with serving(model, "--context", 128, "--parallel", 2) as (_, url):
+    with serving(model, "--context", 128, "--parallel", 2, "--exact") as (_, url):
+        urllib.request.urlopen(url + "/health", timeout=5)  # by now it answers
         wf("chat", "--raw", "x", "--max-tokens", 2, "--url", url)
     arguments = (tmp_path / "arguments").read_text()
     assert f"--model {model} --host 127.0.0.1" in arguments
     assert "--ctx-size 256" in arguments
+    assert "--cache-type-k f32 --cache-type-v f32 --flash-attn off" in arguments
 
 
 def test_errors_are_one_sentence(model, tmp_path, wf):
@@ -136,6 +140,50 @@ def test_chat_errors_are_one_sentence(wf):
     error = wf("chat", "hello", "--url", "http://127.0.0.1:1", expect=1).stderr
     assert "is `wf serve` running there?" in error
     assert "--raw leaves out" in wf("chat", "x", "--raw", "--system", "y", expect=1).stderr
+
+
+class Recorder(http.server.BaseHTTPRequestHandler):
+    """Answers every prompt with "yes" and remembers what it was sent."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.seen.append((self.path, self.headers["Authorization"], body))
+        self.send_response(200)
+        self.end_headers()
+        for piece in ("y", "es"):
+            choice = {"text": piece} if "prompt" in body else {"delta": {"content": piece}}
+            self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def log_message(self, *_):
+        pass
+
+
+def test_chat_sends_the_whole_conversation_and_its_settings():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Recorder)
+    server.seen = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+
+    def chat(lines, *options):
+        command = [sys.executable, "-m", "wf", "chat", "--url", url, "--max-tokens", "5", *options]
+        result = subprocess.run(command, input=lines, capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    asked = ["--system", "be brief", "--temperature", "0.5", "--seed", "7", "--api-key", "k"]
+    assert chat("one\n\ntwo\n", *asked) == "yes\nyes\n"
+    assert chat("three\n", "--raw") == "yes\n"
+    server.shutdown()
+    server.server_close()
+    told = [("system", "be brief"), ("user", "one"), ("assistant", "yes"), ("user", "two")]
+    messages = [dict(role=role, content=content) for role, content in told]
+    settings = dict(stream=True, max_tokens=5, temperature=0.5, seed=7)
+    chats = [
+        ("/v1/chat/completions", "Bearer k", settings | dict(messages=messages[:n])) for n in (2, 4)
+    ]
+    plain = settings | dict(temperature=0, seed=0, prompt="three")
+    assert server.seen == [*chats, ("/v1/completions", None, plain)]
 
 
 def test_chat_holds_a_conversation_from_standard_input(model):
