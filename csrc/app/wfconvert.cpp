@@ -38,7 +38,10 @@ void install_signals() {
   struct sigaction action{};
   action.sa_handler = [](int signal) { caught_signal = signal; };
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one ends the process at once
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM}) sigaction(signal, &action, nullptr);
+  struct sigaction hangup{};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);  // nohup ignores it
 }
 
 void check_interrupted() {

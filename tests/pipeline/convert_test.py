@@ -447,6 +447,16 @@ def test_stopped_in_the_middle_it_leaves_what_was_there(model, large_model, tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gguf", "model"]
 
 
+def test_nohup_keeps_it_running(large_model, tmp_path):
+    command = ["nohup", find_programs() / "wfconvert", large_model, "-o", tmp_path / "a.gguf"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "a.gguf.partial").exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGHUP)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+
+
 def test_two_at_a_time_do_not_write_into_one_file(model, tmp_path):
     partial = tmp_path / "a.gguf.partial"
     with partial.open("w") as file:
