@@ -26,6 +26,7 @@ constexpr int kDone = 0, kFailed = 1, kUsage = 2, kInterrupted = 128;
 struct Options {
   fs::path input, output, companions;
   std::string outtype = "tq1_0", embedding, engine = "llama.cpp", weights = "auto";
+  std::string of_writing;  // an option that is given and concerns files to write only
   bool inspect = false, validate = false, validate_only = false, no_sync = false;
   wf::GgufOptions gguf;
 };
@@ -105,6 +106,9 @@ int parse(int argc, char** argv, Options& out) {
     std::cerr << "wfconvert: -o is missing; see wfconvert --help\n";
     return kUsage;
   }
+  for (const char* option : {"--outtype", "--embedding-type", "--engine", "--arch", "--weights",
+                             "--kernel-config", "--validate", "--validate-only"})
+    if (app.count(option)) out.of_writing = option;
   out.gguf.outtype = type_named(out.outtype);
   if (!out.embedding.empty()) out.gguf.embedding = type_named(out.embedding);
   for (const auto& [name, engine] : wf::config::names<wf::Engine>)
@@ -154,6 +158,9 @@ fs::path local_folder(const Options& options) {
 }
 
 int convert(const Options& options) {
+  if (!options.companions.empty())
+    wf::fail("{}: --companions is for the reverse; the folder's own tokenizer is taken",
+             options.input.string());
   check_output(options);
   const wf::HfFolder folder(local_folder(options));
   const auto begin = std::chrono::steady_clock::now();
@@ -181,9 +188,9 @@ int convert(const Options& options) {
 
 int import(const Options& options) {
   const std::string input = options.input.string();
-  if (options.validate || options.validate_only)
-    wf::fail("{}: --validate compares a file with the folder it came from; name that folder",
-             input);
+  if (!options.of_writing.empty())
+    wf::fail("{}: {} concerns GGUF files that are made of a folder; name that folder", input,
+             options.of_writing);
   if (!options.companions.empty() && !fs::is_directory(options.companions))
     wf::fail("{}: no such folder; --companions names one with a tokenizer",
              options.companions.string());

@@ -142,6 +142,7 @@ def test_unmarked_weights_are_taken_as_ternary_and_that_is_said(tmp_path):
         (("-o", "MODEL/model.safetensors"), 1, "exists and is no GGUF file"),
         (("-o", "OUT", "--validate-only"), 1, "no such file; --validate-only"),
         (("--inspect",), 1, "expected a .gguf file"),
+        (("-o", "OUT", "--companions", "MODEL"), 1, "--companions is for the reverse"),
     ],
 )
 def test_wrong_use_is_answered_in_one_sentence(model, tmp_path, arguments, expect, says):
@@ -344,6 +345,7 @@ def test_the_reverse_says_what_is_missing(model, tmp_path):
     back = ("-o", tmp_path / "back")
     assert "no such folder" in wfconvert(file, *back, "--companions", "/nowhere", expect=1)
     assert "name that folder" in wfconvert(file, *back, "--validate", expect=1)
+    assert "--outtype concerns" in wfconvert(file, *back, "--outtype", "f16", expect=1)
     weights = model / "model.safetensors"
     assert "name its folder" in wfconvert(weights, *back, expect=1)
     assert not (tmp_path / "back").exists()
