@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "base/error.h"
 #include "gguf/float_blocks.h"
@@ -15,18 +16,18 @@ uint64_t elements(const GgufTensor& tensor) { return tensor.row_elements() * ten
 // Blocks of one matrix share their scale; a block of zeros may store any.
 void join_blocks(const GgufTensor& tensor, const std::vector<float>& scales, GgufMatrix& out) {
   const std::size_t block = elements(tensor) / scales.size();
+  std::optional<float> scale;
   for (std::size_t i = 0; i < scales.size(); ++i) {
     const auto codes = std::span(out.codes).subspan(i * block, block);
     if (std::ranges::all_of(codes, [](int8_t code) { return code == 0; })) continue;
-    if (out.scale == 0) out.scale = scales[i];
-    if (scales[i] != out.scale) {
-      out.problem =
-          fmt::format("its blocks have different scales ({} and {})", out.scale, scales[i]);
+    if (!scale) scale = scales[i];
+    if (scales[i] != *scale) {
+      out.problem = fmt::format("its blocks have different scales ({} and {})", *scale, scales[i]);
       return;
     }
   }
-  if (out.scale == 0) out.scale = *std::ranges::max_element(scales);
-  if (out.scale == 0) out.scale = 1;  // zeros have any
+  const float largest = *std::ranges::max_element(scales);
+  out.scale = scale ? *scale : largest > 0 ? largest : 1;
 }
 
 void take_floats(const Gguf& file, const GgufTensor& tensor, GgufMatrix& out) {

@@ -107,6 +107,18 @@ def test_a_changed_code_fails_the_validation_with_exit_code_1(model, tmp_path):
     assert re.search(r"^codes +FAILED .*blk.1.ffn_down.weight", output, re.M), output
 
 
+@pytest.mark.parametrize("blocks", [slice(0, 1), slice(None)], ids=["first", "all"])
+def test_blocks_of_scale_zero_fail_the_validation(model, tmp_path, blocks):
+    """Their codes are there, and decode to zeros."""
+    file, outtype = tmp_path / "a.gguf", ("--outtype", "tq2_0")
+    wfconvert(model, "-o", file, *outtype)
+    tensors = {tensor.name: tensor.data for tensor in gguf.GGUFReader(file, "r+").tensors}
+    for scale in (64, 66 + 64):  # two blocks a row
+        tensors["blk.1.ffn_down.weight"][blocks, scale : scale + 2] = 0
+    table = wfconvert(model, "-o", file, *outtype, "--validate-only", expect=1)
+    assert re.search("^codes +FAILED 1 of 14 .*'blk.1.ffn_down.weight'", table, re.M), table
+
+
 def test_llama_cpp_reads_the_file(model, tmp_path):
     from wf.llama import Llama
 
