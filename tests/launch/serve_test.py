@@ -184,13 +184,3 @@ def test_chat_sends_the_whole_conversation_and_its_settings():
     ]
     plain = settings | dict(temperature=0, seed=0, prompt="three")
     assert server.seen == [*chats, ("/v1/completions", None, plain)]
-
-
-def test_chat_holds_a_conversation_from_standard_input(model):
-    with serving(model) as (_, url):
-        command = [sys.executable, "-m", "wf", "chat", "--max-tokens", "3", "--url", url]
-        result = subprocess.run(
-            command, input="one\n\ntwo\n", capture_output=True, text=True, timeout=TIMEOUT_S
-        )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("\n") >= 2
