@@ -54,8 +54,10 @@ TEST_P(Trained, HasHuggingFacesIds) {
   EXPECT_EQ(tokenizer.pre, pre);
   EXPECT_EQ(tokenizer.tokens.back(), fmt::format("[PAD{}]", tokenizer.tokens.size() - 1));
   EXPECT_EQ(tokenizer.types.back(), GgufTokenizer::kUnused);
-  for (std::size_t i = 0; i < tokenizer.tokens.size(); ++i)  // else they are written as "<0x0A>"
-    if (tokenizer.tokens[i].starts_with("<0x")) EXPECT_EQ(tokenizer.types[i], GgufTokenizer::kByte);
+  for (std::size_t i = 0; i < tokenizer.tokens.size(); ++i) {  // else they are written as "<0x0A>"
+    if (!tokenizer.tokens[i].starts_with("<0x")) continue;
+    EXPECT_EQ(tokenizer.types[i], GgufTokenizer::kByte);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Tokenizers, Trained,
