@@ -133,9 +133,7 @@ Trace Decoder::forward(const Batch& batch, const Pass& pass) {
       x = {blocks_[i]->forward(x.sum(), rotation, documents, pass, &trace.blocks.emplace_back()),
            {}};
     } else if (pass.recompute_blocks && torch::GradMode::is_enabled()) {
-      x = {recompute([run, i](const Tensor& in) { return run(i, {in, {}}).sum(); }, x.sum(),
-                     blocks_[i]->input_layernorm->weight),
-           {}};
+      x = {recompute([run, i](const Tensor& in) { return run(i, {in, {}}).sum(); }, x.sum()), {}};
     } else {
       x = run(i, x);
     }

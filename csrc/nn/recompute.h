@@ -8,9 +8,8 @@
 namespace wf {
 
 // f(x) without keeping anything but x. In backward f runs again with gradients on, so its
-// parameters must be leaves. `anchor` is any leaf f trains: it makes the result require a gradient
-// when x does not.
+// parameters must be leaves.
 torch::Tensor recompute(const std::function<torch::Tensor(const torch::Tensor&)>& f,
-                        const torch::Tensor& x, const torch::Tensor& anchor);
+                        const torch::Tensor& x);
 
 }  // namespace wf

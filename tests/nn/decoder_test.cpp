@@ -63,6 +63,32 @@ TEST(Decoder, EverythingButTheMatricesStaysInFullPrecision) {
   }
 }
 
+// Whatever trains: matrices behind a frozen embedding and frozen norms, norms alone.
+TEST(Decoder, RecomputedBlocksTrainWhateverIsFrozen) {
+  torch::manual_seed(1);
+  const Batch batch = plain_batch(2, 6);
+  for (const Role trained : {Role::kLinear, Role::kNorm}) {
+    std::vector<std::vector<Tensor>> gradients;
+    for (const bool recompute : {false, true}) {
+      Decoder model(tiny(), {});
+      model.initialize(1);
+      for (const auto& parameter : model.trained_parameters())
+        parameter.value.set_requires_grad(parameter.role == trained);
+      model.forward(batch, {.taps = {}, .recompute_blocks = recompute})
+          .hidden.square()
+          .sum()
+          .backward();
+      auto& list = gradients.emplace_back();
+      for (const auto& parameter : model.trained_parameters())
+        if (parameter.role == trained) list.push_back(parameter.value.grad());
+    }
+    for (size_t i = 0; i < gradients[0].size(); ++i) {
+      ASSERT_TRUE(gradients[1][i].defined());
+      EXPECT_TRUE(torch::equal(gradients[0][i], gradients[1][i]));
+    }
+  }
+}
+
 TEST(Decoder, ListsATiedHeadOnce) {
   DecoderConfig c = tiny();
   c.tied_head = true;
