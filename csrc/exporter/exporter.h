@@ -23,7 +23,8 @@ class Exporter {
   virtual void write(const Exported& exported, const std::filesystem::path& folder) = 0;
 };
 
-// Throws Error for 0 < λ < 1: such a model is neither full precision nor ternary.
+// Throws Error for 0 < λ < 1, and for weights and activations trained at different λ: such a model
+// is neither full precision nor ternary.
 void refuse_blends(const Exported& exported);
 
 }  // namespace wf

@@ -19,6 +19,7 @@
 #include "shape/hf_config.h"
 #include "tests/base/temporary_folder.h"
 #include "tests/exporter/tiny_model.h"
+#include "tests/io/expect_error.h"
 
 namespace wf {
 namespace {
@@ -173,6 +174,49 @@ TEST(Export, RefusesAModelBetweenFullPrecisionAndTernary) {  // mistake 9
   EXPECT_THROW(HfLatent({}).write(exported, scratch / "out"), Error);
   EXPECT_THROW(HfPacked({}).write(exported, scratch / "out"), Error);
   EXPECT_FALSE(fs::exists(scratch / "out"));
+}
+
+TEST(Export, RefusesTernaryWeightsThatWereTrainedWithoutTernaryModelsActivations) {
+  const TemporaryFolder scratch;
+  test::TinyModel model = test::tiny_model(base_config("llama"), true, 1);
+  for (const auto& [weights, activations] : {std::pair{1.0, 0.0}, {0.0, 1.0}}) {
+    model.config["wrinklefree"] = {{"weight_quant", weights}, {"activation_quant", activations}};
+    const Exported exported{*model.decoder, model.config, scratch.path()};
+    test::expect_error([&] { HfLatent({}).write(exported, scratch / "out"); },
+                       {"for weights and", "for activations"});
+    EXPECT_THROW(HfPacked({}).write(exported, scratch / "out"), Error);
+  }
+}
+
+// bf16 masters: transformers loads them, and what the log says has changed is what has.
+TEST(Export, Bf16MastersTellHowManyCodesTheyChange) {
+  const TemporaryFolder scratch;
+  const test::TinyModel model = test::tiny_model(base_config("llama"), true, 1);
+  testing::internal::CaptureStderr();
+  HfLatent({.dtype = FloatType::kBf16})
+      .write({*model.decoder, model.config, scratch.path()}, scratch / "out");
+  const std::string told = testing::internal::GetCapturedStderr();
+
+  int64_t changed = 0, all = 0;
+  const HfFolder folder(scratch / "out");
+  for (const auto& [name, linear] : model.decoder->bit_linears()) {
+    const Tensor stored = as_torch(folder.tensor(name + ".weight"));
+    EXPECT_EQ(stored.scalar_type(), torch::kBFloat16);
+    const auto codes = [](const Tensor& w) {
+      return (w / w.abs().mean(torch::kDouble)).round().clamp(-1, 1);
+    };
+    const Tensor master = linear->weight.detach().to(torch::kDouble);
+    changed += codes(master).ne(codes(stored.to(torch::kDouble))).sum().item<int64_t>();
+    all += master.numel();
+  }
+  EXPECT_GT(changed, 0);
+  EXPECT_NE(told.find(fmt::format("change {} of {} ternary codes", changed, all)),
+            std::string::npos)
+      << told;
+  const Loaded loaded = load_in_transformers(scratch / "out", scratch.path());
+  EXPECT_EQ(loaded.class_name, "BitNetForCausalLM");
+  // transformers computes in bf16 here, with 8 bits; ours reads the same masters into fp32.
+  EXPECT_LE(test::relative_error(our_logits(*load_decoder(folder, {}), 1), loaded.logits), 0.1);
 }
 
 }  // namespace
