@@ -53,8 +53,8 @@ class Training {
  private:
   void state(StateVisitor& visit);
   Pass pass_at(int64_t step) const;
-  void evaluate_now();
-  void save(RunFolder& folder, const Pass& pass);
+  std::optional<double> evaluate_now();  // the held-out loss of what the run trains, if asked for
+  void save(RunFolder& folder, const Pass& pass, std::optional<double> held_out_loss);
 
   const StageInput& in_;
   const RunConfig& config_;
@@ -69,7 +69,6 @@ class Training {
   std::unique_ptr<Clip> clip_;
   std::optional<LayerWatch> layers_;  // of a run that gets to ternary weights
   Progress now_;
-  std::optional<double> held_out_loss_;
   KernelChoice kernels_;
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<Narrator> narrator_;
@@ -154,20 +153,20 @@ Pass Training::pass_at(int64_t step) const {
           .noise_seed = uint64_t(config_.seed)};
 }
 
-void Training::evaluate_now() {
-  if (!held_out_) return;
+std::optional<double> Training::evaluate_now() {
+  if (!held_out_) return std::nullopt;
   const double full = evaluate(*model_, *held_out_, 0, in_.parallel);
   std::optional<double> ternary;
   if (pass_at(config_.steps - 1).weight_quant > 0)
     ternary = evaluate(*model_, *held_out_, 1, in_.parallel);
-  held_out_loss_ = ternary.value_or(full);
   narrator_->evaluated(now_, full, ternary);
+  return ternary.value_or(full);
 }
 
-void Training::save(RunFolder& folder, const Pass& pass) {
+void Training::save(RunFolder& folder, const Pass& pass, std::optional<double> held_out_loss) {
   Checkpoint checkpoint;
   checkpoint.step = now_.step;
-  checkpoint.loss = held_out_loss_;
+  checkpoint.loss = held_out_loss;
   const bool ternary = pass.weight_quant == 1 && pass.activation_quant == 1;
   checkpoint.config = hf_config(model_->config(), source_config_,
                                 ternary ? Quantization::kOnline : Quantization::kNone,
@@ -228,8 +227,9 @@ Outcome Training::run(RunFolder& folder) {
     const bool evaluating = last || (done % config_.evaluate.every == 0 && !stop);
     const bool saving = last || stop || done % config_.checkpoint.every == 0;
     if (evaluating || saving) step.require_finite();
-    if (evaluating) evaluate_now();
-    if (saving) save(folder, pass);
+    std::optional<double> held_out_loss;
+    if (evaluating) held_out_loss = evaluate_now();
+    if (saving) save(folder, pass, held_out_loss);
   }
   metrics_->write("end", {{"step", now_.step}, {"tokens", now_.tokens}, {"stopped", stop}});
   return stop && now_.step < config_.steps ? Outcome::kPreempted : Outcome::kDone;

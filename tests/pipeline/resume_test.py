@@ -1,5 +1,6 @@
 """Stopping and going on: the same losses to the last bit, never silently another run."""
 
+import json
 import resource
 import shutil
 import signal
@@ -57,6 +58,18 @@ def test_sigterm_saves_exits_143_and_the_same_command_finishes(trainer):
     trainer.run("pretrain", name="stopped", **TINY)
     assert trainer.losses("stopped") == trainer.losses("straight")
     assert "finished at step 24" in trainer.run("pretrain", name="stopped", **TINY)
+
+
+def test_a_checkpoint_carries_the_loss_that_was_measured_on_it_or_none(trainer):
+    settings = TINY | dict(checkpoint__every=3, checkpoint__retention__keep_last=8)
+    trainer.run("pretrain", name="losses", **settings)
+    measured = {record["step"]: record["loss_full"] for record in trainer.metrics("losses", "eval")}
+    folders = sorted((trainer.folder / "losses" / "checkpoints").iterdir())
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in folders]
+    assert [manifest["step"] for manifest in manifests] == list(range(3, 25, 3))
+    assert [manifest["loss"] for manifest in manifests] == [
+        measured.get(step) for step in range(3, 25, 3)
+    ]
 
 
 def test_a_second_ctrl_c_ends_at_once_and_harms_no_checkpoint(trainer, tmp_path):
