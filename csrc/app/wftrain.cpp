@@ -73,7 +73,7 @@ int run(const Options& options) {
   }
   const auto environment = wf::Environment::read();
   wf::log::set_narrating(environment.rank == 0);
-  wf::install_stop_signals();
+  wf::install_stop_signals(config.stage == wf::StageKind::kTrain && !options.dry_run);
   const auto hardware = wf::choose_hardware(config.device, config.compute, environment.local_rank);
   if (config.deterministic) wf::require_deterministic_operations();
   wf::log::say("{}", hardware.describe());

@@ -64,7 +64,7 @@ void fit_gains(Decoder& student, Decoder& original, const ChannelScales& scales,
   }
 }
 
-bool train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t steps, double lr,
+void train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t steps, double lr,
                  ParallelContext& parallel) {
   std::vector<Parameter> gains;
   for (const auto& parameter : student.trained_parameters()) {
@@ -91,11 +91,9 @@ bool train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t 
     if (i == 0 || (i + 1) % 25 == 0 || i + 1 == steps)
       log::say("gains, step {}/{}: KL to the original {:.4f}", i + 1, steps,
                step.read(report).loss);
-    if (report.stop) return false;
   }
   for (const auto& parameter : student.trained_parameters())
     parameter.value.set_requires_grad(true);
-  return true;
 }
 
 }  // namespace wf

@@ -15,9 +15,8 @@ void fit_gains(Decoder& student, Decoder& original, const ChannelScales& scales,
                int64_t rows, ParallelContext& parallel);
 
 // Then: the gains alone, trained for `steps` steps of KL(original ‖ student) at λ = 0, by AdamW
-// with a learning rate that falls along a cosine. Reports its loss now and then. False when it was
-// asked to stop before the end.
-bool train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t steps, double lr,
+// with a learning rate that falls along a cosine. Reports its loss now and then.
+void train_gains(Decoder& student, Decoder& original, DataSource& data, int64_t steps, double lr,
                  ParallelContext& parallel);
 
 }  // namespace wf

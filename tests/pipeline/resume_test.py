@@ -72,6 +72,26 @@ def test_a_checkpoint_carries_the_loss_that_was_measured_on_it_or_none(trainer):
     ]
 
 
+def test_ctrl_c_in_a_stage_that_has_nothing_to_save_ends_it_at_once(trainer, tmp_path):
+    trainer.run("pretrain", name="base", **(TINY | dict(steps=2, lr__warmup_steps=0)))
+    trainer.model = trainer.folder / "base"
+    settings = {key: value for key, value in TINY.items() if key != "steps"}
+    settings |= dict(insert__calibration_steps=5)
+    log = tmp_path / "log"
+    command = trainer.command("stage1", name="stage1", insert__balance_steps=10**6, **settings)
+    with log.open("w") as file, subprocess.Popen(command, stderr=file) as process:
+        try:
+            while "SubLN with gains of one" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=10) == 143
+        finally:
+            process.kill()
+    assert "nothing was saved" in log.read_text()
+    assert "saved" in trainer.run("stage1", name="stage1", insert__balance_steps=5, **settings)
+
+
 def test_a_second_ctrl_c_ends_at_once_and_harms_no_checkpoint(trainer, tmp_path):
     slow = dict(steps=4, batch__accumulate=64, checkpoint__every=1, lr__warmup_steps=2)
     settings = TINY | slow
