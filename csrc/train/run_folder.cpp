@@ -18,6 +18,28 @@ std::vector<NamedTensor> named_weights(const Decoder& model) {
   return all;
 }
 
+fs::path run_path(const RunConfig& config) { return fs::path(config.folder) / config.name; }
+
+void check_same_run(const RunConfig& config, const SavedCheckpoint& checkpoint) {
+  // What makes the rest of the run another run. Other keys (log, checkpoint, evaluate, ...) may
+  // change.
+  static constexpr std::array kFixed = {"stage",      "model.",  "data.",          "batch.", "seed",
+                                        "objective.", "teacher", "optimizer.kind", "compute"};
+  const fs::path file = checkpoint.folder / "run.yaml";
+  const auto before = config::parse<RunConfig>(read_text(file), file.string());
+  std::string refused;
+  for (const auto& change : config::changes(before, config)) {
+    log::say("changed since {}: {}", checkpoint.folder.filename().string(), change.str());
+    for (const std::string_view key : kFixed)
+      if (std::string_view(change.key).starts_with(key)) refused += "\n  " + change.str();
+  }
+  if (!refused.empty())
+    fail(
+        "{}: this run cannot be continued with a changed{}\nundo the change, or give the new run "
+        "another name",
+        run_path(config).string(), refused);
+}
+
 DataShape data_shape(const RunConfig& config, const Decoder& model,
                      const ParallelContext& parallel) {
   return {.batch_size = config.batch.rows,
@@ -28,7 +50,7 @@ DataShape data_shape(const RunConfig& config, const Decoder& model,
 }
 
 RunFolder::RunFolder(const RunConfig& config, ParallelContext& parallel)
-    : config_(config), parallel_(parallel), path_(fs::path(config.folder) / config.name) {
+    : config_(config), parallel_(parallel), path_(run_path(config)) {
   if (parallel.rank() == 0) {
     fs::create_directories(path_);
     lock_ =
@@ -46,26 +68,6 @@ std::optional<SavedCheckpoint> RunFolder::newest() const {
   for (const auto& saved : list_checkpoints(path_))
     if (saved.step == step.item<int64_t>()) return saved;
   return std::nullopt;
-}
-
-void RunFolder::check_same_run(const SavedCheckpoint& checkpoint) const {
-  // What makes the rest of the run another run. Other keys (log, checkpoint, evaluate, ...) may
-  // change.
-  static constexpr std::array kFixed = {"stage",      "model.",  "data.",          "batch.", "seed",
-                                        "objective.", "teacher", "optimizer.kind", "compute"};
-  const fs::path file = checkpoint.folder / "run.yaml";
-  const auto before = config::parse<RunConfig>(read_text(file), file.string());
-  std::string refused;
-  for (const auto& change : config::changes(before, config_)) {
-    log::say("changed since {}: {}", checkpoint.folder.filename().string(), change.str());
-    for (const std::string_view key : kFixed)
-      if (std::string_view(change.key).starts_with(key)) refused += "\n  " + change.str();
-  }
-  if (!refused.empty())
-    fail(
-        "{}: this run cannot be continued with a changed{}\nundo the change, or give the new run "
-        "another name",
-        path_.string(), refused);
 }
 
 void RunFolder::save(Checkpoint checkpoint) {

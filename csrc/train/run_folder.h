@@ -15,6 +15,12 @@ namespace wf {
 // The masters as they go into a checkpoint.
 std::vector<NamedTensor> named_weights(const Decoder& model);
 
+std::filesystem::path run_path(const RunConfig& config);
+
+// Refuses to resume when the configuration that `checkpoint` was made with differs where it would
+// be wrong, and reports the other differences key by key.
+void check_same_run(const RunConfig& config, const SavedCheckpoint& checkpoint);
+
 // What this rank reads for `model`.
 DataShape data_shape(const RunConfig& config, const Decoder& model,
                      const ParallelContext& parallel);
@@ -28,10 +34,6 @@ class RunFolder {
 
   // The newest complete checkpoint, the same on every rank.
   std::optional<SavedCheckpoint> newest() const;
-
-  // Refuses to resume when the configuration that `checkpoint` was made with differs where it would
-  // be wrong, and reports the other differences key by key.
-  void check_same_run(const SavedCheckpoint& checkpoint) const;
 
   // Rank 0 writes, retention removes what is no longer wanted, every rank returns when it is done.
   void save(Checkpoint checkpoint);

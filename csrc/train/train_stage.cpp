@@ -239,24 +239,29 @@ Outcome Training::run(RunFolder& folder) {
 
 Outcome train_stage(const StageInput& input) {
   const RunConfig& config = input.config;
-  if (input.dry_run) {
-    Training(input, starting_folder(config.model), false).describe();
-    log::say("dry run: model and data fit together; nothing was trained");
-    return Outcome::kDone;
+  std::optional<RunFolder> run;  // none for a dry run, which writes nothing, not even a lock
+  std::optional<SavedCheckpoint> checkpoint;
+  if (!input.dry_run) {
+    run.emplace(config, input.parallel);
+    checkpoint = run->newest();
+  } else if (const auto saved = list_checkpoints(run_path(config)); !saved.empty()) {
+    checkpoint = saved.back();
   }
-  RunFolder run(config, input.parallel);
-  const auto checkpoint = run.newest();
   if (checkpoint && checkpoint->step >= config.steps) {
     log::say("run {} is finished at step {}: {}; raise steps to train on", config.name,
              checkpoint->step, checkpoint->folder.string());
     return Outcome::kDone;
   }
-  if (checkpoint) run.check_same_run(*checkpoint);
+  if (checkpoint) check_same_run(config, *checkpoint);
   Training training(input, checkpoint ? checkpoint->folder : starting_folder(config.model),
                     checkpoint.has_value());
   training.describe();
   if (checkpoint) training.resume_from(*checkpoint);
-  const Outcome outcome = training.run(run);
+  if (!run) {
+    log::say("dry run: model and data fit together; nothing was trained");
+    return Outcome::kDone;
+  }
+  const Outcome outcome = training.run(*run);
   if (outcome == Outcome::kPreempted) log::say("stopped; the same command goes on from here");
   return outcome;
 }

@@ -132,8 +132,10 @@ def test_out_of_memory_is_one_sentence_with_what_to_change(trainer):
 
 def test_a_changed_configuration_is_reported_and_refused_where_it_would_be_wrong(trainer):
     trainer.interrupt("pretrain", after_step=3, name="changed", **TINY)
-    output = trainer.run("pretrain", name="changed", **(TINY | dict(batch__rows=2)), expect=1)
-    assert "batch.rows: 4 -> 2" in output
+    for flags in ((), ("--dry-run",)):
+        settings = TINY | dict(batch__rows=2)
+        output = trainer.run("pretrain", *flags, name="changed", **settings, expect=1)
+        assert "batch.rows: 4 -> 2" in output
     other = TINY | dict(objective__kind="logits_kl", teacher=trainer.model)
     output = trainer.run("pretrain", name="changed", **other, expect=1)
     assert 'teacher: "" -> ' in output.split("cannot be continued")[1]
