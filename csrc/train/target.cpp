@@ -2,7 +2,7 @@
 
 #include <fmt/ranges.h>
 
-#include <array>
+#include <set>
 
 #include "base/error.h"
 #include "gguf/gguf_graph.h"
@@ -19,11 +19,12 @@ std::string target_name(Target target) {
 
 void divisible(const DecoderConfig& c, int64_t block, const char* type,
                std::vector<std::string>& problems) {
-  for (const int64_t k : {c.hidden_size, c.num_heads * c.head_dim, c.intermediate_size})
+  // One sentence a width.
+  for (const int64_t k : std::set{c.hidden_size, c.num_heads * c.head_dim, c.intermediate_size})
     if (k % block)
       problems.push_back(fmt::format(
-          "{} stores blocks of {} weights and {} inputs of a matrix do not divide: only a "
-          "lossless wider type (f16, q8_0) is left for it",
+          "{} stores blocks of {} weights, which do not divide a matrix of {} inputs: start from "
+          "another model, or with target=none take a wider type for it (wfconvert does by itself)",
           type, block, k));
 }
 
