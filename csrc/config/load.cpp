@@ -104,6 +104,7 @@ std::string help_table(const Help& help, std::string_view section) {
   std::vector<std::string> keys;
   for (const HelpLine& line : help.lines) {
     keys.push_back(line.key);
+    keys.push_back(line.key.substr(0, line.key.rfind('.')));  // its section, which may have no line
     const auto next = section.size();
     if (section.empty() ||
         (line.key.starts_with(section) &&

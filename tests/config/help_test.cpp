@@ -51,6 +51,8 @@ TEST(Help, CoversAllSectionsAndSingleOptions) {
 TEST(Help, UnknownSectionsAreRefusedWithASuggestion) {
   EXPECT_EQ(complaint([] { config::explain<RunConfig>("optin"); }),
             "there is no section or option 'optin'; did you mean 'optim'?");
+  EXPECT_EQ(complaint([] { config::explain<RunConfig>("objectiv"); }),
+            "there is no section or option 'objectiv'; did you mean 'objective'?");
   EXPECT_EQ(complaint([] { config::explain<RunConfig>("opt"); }),
             "there is no section or option 'opt'");
 }
