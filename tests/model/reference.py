@@ -44,6 +44,7 @@ CASES = {
     "llama": dict(model_type="llama", tie_word_embeddings=True),
     "llama_biases": dict(model_type="llama", attention_bias=True, mlp_bias=True),
     "llama_llama3_rope": dict(model_type="llama", rope_parameters=LLAMA3),
+    "llama_llama3_rope_old_spelling": dict(model_type="llama", rope_parameters=LLAMA3),
     "llama_linear_rope": dict(
         model_type="llama", rope_parameters=dict(rope_type="linear", rope_theta=100.0, factor=2.0)
     ),
@@ -65,6 +66,14 @@ def randomize(model: torch.nn.Module) -> None:
             value.data.normal_(std=0.15)
 
 
+def spell_as_transformers_4(config_file: pathlib.Path) -> None:
+    config = json.loads(config_file.read_text())
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    config["rope_scaling"] = rope
+    config_file.write_text(json.dumps(config, indent=2))
+
+
 def write_case(out: pathlib.Path, name: str, options: dict) -> None:
     torch.manual_seed(sum(map(ord, name)))
     options = dict(options)
@@ -73,6 +82,8 @@ def write_case(out: pathlib.Path, name: str, options: dict) -> None:
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     randomize(model)
     model.save_pretrained(out / name)
+    if name.endswith("_old_spelling"):
+        spell_as_transformers_4(out / name / "config.json")
     if name == "bitnet_online":
         config_file = out / name / "config.json"
         config_json = json.loads(config_file.read_text())

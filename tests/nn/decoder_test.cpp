@@ -42,6 +42,31 @@ TEST(Decoder, TernarisesTheSevenMatricesOfEveryBlockAndNothingElse) {
         << parameter.name;
 }
 
+// Mistake 4: one Δ for q, k and v together, or for gate and up. A power of two scales a matrix's Δ
+// and leaves its codes: it must reach that matrix's output, to the bit, and no other's.
+TEST(Decoder, EveryMatrixHasAScaleOfItsOwn) {
+  Decoder model(tiny_config(), {});
+  model.initialize(1);
+  const torch::NoGradGuard no_grad;
+  torch::manual_seed(1);
+  const Batch batch = plain_batch(1, 6);
+  const Pass pass{.taps = {.layers = {}, .blocks = {0}}};
+  const auto look = [&] { return model.forward(batch, pass).blocks.at(0); };
+  const BlockTap before = look();
+  Block& block = *model.blocks()[0];
+
+  block.self_attn->k_proj->weight.mul_(4);
+  BlockTap after = look();
+  EXPECT_TRUE(torch::equal(after.k, 4 * before.k));
+  EXPECT_TRUE(torch::equal(after.q, before.q));
+  EXPECT_TRUE(torch::equal(after.v, before.v));
+
+  block.self_attn->k_proj->weight.div_(4);
+  block.mlp->up_proj->weight.mul_(4);
+  after = look();
+  EXPECT_TRUE(torch::equal(after.down_input, 4 * before.down_input));
+}
+
 TEST(Decoder, EverythingButTheMatricesStaysInFullPrecision) {
   Decoder model(tiny(), {});
   model.initialize(1);

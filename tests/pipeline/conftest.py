@@ -111,6 +111,8 @@ def source(tmp_path_factory) -> tuple[Path, Path]:
     (model / "tokenizer_config.json").write_text(
         json.dumps({"eos_token": "<|end|>", "tokenizer_class": "PreTrainedTokenizerFast"})
     )
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }}<|end|>")
+    (model / "generation_config.json").write_text(json.dumps({"max_new_tokens": 7}))
     data = folder / "data"
     subprocess.run(
         [sys.executable, "-m", "wf", "data", "prepare", str(corpus), "--tokenizer", str(model)]

@@ -56,6 +56,10 @@ def test_the_stages_follow_one_another_and_transformers_loads_the_result(base):
         model = AutoModelForCausalLM.from_pretrained(base.folder / kind, dtype="auto")
         tokenizer = AutoTokenizer.from_pretrained(base.folder / kind)
         assert type(model).__name__ == "BitNetForCausalLM"
+        # What went into the first stage has come through all of them.
+        assert model.generation_config.max_new_tokens == 7
+        chat = [{"role": "user", "content": "Why?"}]
+        assert tokenizer.apply_chat_template(chat, tokenize=False) == "Why?<|end|>"
         text = "def dumps(obj, *, skipkeys=False, ensure_ascii=True, check_circular=True,"
         tokens = tokenizer(text, return_tensors="pt").input_ids
         with torch.no_grad():

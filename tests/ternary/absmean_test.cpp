@@ -98,6 +98,15 @@ TEST_P(EitherVectors, EveryHalfHasTheFormulasCode) {
   }
 }
 
+// Mistake 5: the mean of the parts' means. The parts that the sum is taken in differ in length
+// here.
+TEST_P(EitherVectors, TheScaleIsTheMeanOfAllWeightsNotOfTheMeansOfParts) {
+  std::vector<float> values(65'536 + 8, 1.0F);
+  std::fill(values.end() - 8, values.end(), 1025.0F);
+  const StoredTensor weight = in_memory(Dtype::kF32, {int64_t(values.size())}, values);
+  EXPECT_EQ(absmean_of(abs_sum(weight, parallel_for), weight.numel()), 1 + 8 * 1024.0F / 65'544);
+}
+
 TEST_P(EitherVectors, SumsDependNeitherOnTheTypeNorOnTheVectors) {
   const StoredTensor half = stored(weights(100'003, 0.02F), Dtype::kF16);
   const StoredTensor wide = in_memory(Dtype::kF32, half.shape, floats(half));
