@@ -9,6 +9,7 @@
 #include "optim/adamw.h"
 #include "parallel/single.h"
 #include "tests/gpu/hopper.h"
+#include "tests/io/expect_error.h"
 #include "tests/nn/tiny_config.h"
 
 #ifdef WF_CUDA
@@ -35,15 +36,18 @@ struct Small {
     model.to(device);
     optimizer.emplace(AdamW::Config{}, model.trained_parameters());
     clip.emplace(Clip::Config{}, model.trained_parameters());
-    step.emplace(Step::Players{.student = model,
-                               .teacher = nullptr,
-                               .objective = objective,
-                               .data = data,
-                               .optimizer = *optimizer,
-                               .clip = *clip,
-                               .parallel = parallel,
-                               .parameters = model.trained_parameters(),
-                               .accumulate = 2});
+    step.emplace(players(objective));
+  }
+  Step::Players players(Objective& minimised) {
+    return {.student = model,
+            .teacher = nullptr,
+            .objective = minimised,
+            .data = data,
+            .optimizer = *optimizer,
+            .clip = *clip,
+            .parallel = parallel,
+            .parameters = model.trained_parameters(),
+            .accumulate = 2};
   }
   StepReport run(int64_t i) { return step->run({.step = i, .steps = 100}, 1e-3, {}); }
 
@@ -54,6 +58,13 @@ struct Small {
   std::optional<AdamW> optimizer;
   std::optional<Clip> clip;
   std::optional<Step> step;
+};
+
+// The root of zero: a loss that is finite and has no finite gradient.
+struct RootOfZero : Objective {
+  Loss loss(const Trace& student, const Trace&, const Batch&, const Progress&) override {
+    return {(student.hidden.square().sum() * 0).sqrt(), {}};
+  }
 };
 
 void expect_no_update_after_a_bad_step(torch::Device device) {
@@ -82,6 +93,17 @@ void expect_no_update_after_a_bad_step(torch::Device device) {
 
 TEST(Step, FromALossThatIsNotFiniteOnNoWeightChangesAndTheStepIsNamed) {
   expect_no_update_after_a_bad_step(torch::kCPU);
+}
+
+TEST(Step, AGradientThatIsNotFiniteStopsLikeALossThatIsNot) {
+  Small run(torch::kCPU);
+  const torch::Tensor before = run.model.blocks()[0]->mlp->up_proj->weight.detach().clone();
+  RootOfZero objective;
+  Step step(run.players(objective));
+  step.run({.step = 7, .steps = 100}, 1e-3, {});
+  test::expect_error([&] { step.require_finite(); },
+                     {"step 7: the loss is 0 ", "not finite: model.embed_tokens.weight"});
+  EXPECT_TRUE(run.model.blocks()[0]->mlp->up_proj->weight.equal(before));
 }
 
 TEST(StepGpu, FromALossThatIsNotFiniteOnNoWeightChangesAndTheStepIsNamed) {
