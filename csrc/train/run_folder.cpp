@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/error.h"
@@ -21,17 +22,29 @@ std::vector<NamedTensor> named_weights(const Decoder& model) {
 fs::path run_path(const RunConfig& config) { return fs::path(config.folder) / config.name; }
 
 void check_same_run(const RunConfig& config, const SavedCheckpoint& checkpoint) {
-  // What makes the rest of the run another run. Other keys (log, checkpoint, evaluate, ...) may
-  // change.
+  // What makes the rest of the run another run, or what it saved of no use to it: a frozen role has
+  // no moments, a run that ends in full precision watches no codes. Other keys (log, checkpoint,
+  // evaluate, ...) may change.
   static constexpr std::array kFixed = {"stage",      "model.",  "data.",          "batch.", "seed",
                                         "objective.", "teacher", "optimizer.kind", "compute"};
   const fs::path file = checkpoint.folder / "run.yaml";
   const auto before = config::parse<RunConfig>(read_text(file), file.string());
+  const auto ends_ternary = [](const RunConfig& run) {
+    return run.quant.weights.at(run.steps - 1, run.steps) > 0;
+  };
+  const bool other_end = ends_ternary(before) != ends_ternary(config);
+  const auto is_wrong = [&](const config::Change& change) {
+    const std::string_view key = change.key;
+    if (key.starts_with("quant.weights.")) return other_end;
+    if (key.starts_with("optimizer.roles.lr_multiplier."))
+      return change.before == "0.0" || change.after == "0.0";
+    return std::ranges::any_of(kFixed,
+                               [&](std::string_view fixed) { return key.starts_with(fixed); });
+  };
   std::string refused;
   for (const auto& change : config::changes(before, config)) {
     log::say("changed since {}: {}", checkpoint.folder.filename().string(), change.str());
-    for (const std::string_view key : kFixed)
-      if (std::string_view(change.key).starts_with(key)) refused += "\n  " + change.str();
+    if (is_wrong(change)) refused += "\n  " + change.str();
   }
   if (!refused.empty())
     fail(

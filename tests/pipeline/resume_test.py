@@ -136,9 +136,13 @@ def test_a_changed_configuration_is_reported_and_refused_where_it_would_be_wrong
         settings = TINY | dict(batch__rows=2)
         output = trainer.run("pretrain", *flags, name="changed", **settings, expect=1)
         assert "batch.rows: 4 -> 2" in output
-    other = TINY | dict(objective__kind="logits_kl", teacher=trainer.model)
-    output = trainer.run("pretrain", name="changed", **other, expect=1)
-    assert 'teacher: "" -> ' in output.split("cannot be continued")[1]
+    for change, reported in (
+        (dict(objective__kind="logits_kl", teacher=trainer.model), 'teacher: "" -> '),
+        (dict(optimizer__roles__lr_multiplier__norm=0), "lr_multiplier.norm: 1.0 -> 0.0"),
+        (dict(quant__weights__value=1), "quant.weights.value: 0.0 -> 1.0"),
+    ):
+        output = trainer.run("pretrain", name="changed", **(TINY | change), expect=1)
+        assert reported in output.split("cannot be continued")[1]
     output = trainer.run("pretrain", name="changed", **(TINY | dict(log__every=2)))
     assert "log.every: 1 -> 2" in output
 
