@@ -67,6 +67,17 @@ def test_the_stages_follow_one_another_and_transformers_loads_the_result(base):
         assert loss < 5.77  # ln 320: better than no model
 
 
+def test_weights_and_activations_have_a_strength_each(trainer):
+    settings = TINY | dict(steps=1, lr__warmup_steps=0, log__every=1, evaluate__path='""')
+    losses = set()
+    for weights, activations in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        name = f"weights{weights}_activations{activations}"
+        quant = dict(quant__weights__value=weights, quant__activations__value=activations)
+        trainer.run("pretrain", name=name, **settings, **quant)
+        losses.add(trainer.losses(name)[1])
+    assert len(losses) == 4
+
+
 def test_a_terminal_shows_one_live_line_that_fits_it(trainer):
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
