@@ -73,6 +73,9 @@ json hf_config(const DecoderConfig& c, const json& source, Quantization quantiza
   if (c.sub_norm && base_model_type(source) != "bitnet" && !has_own_class(source)) {
     out["model_type"] = subln_model_type(c, base_model_type(source));
     out["hidden_act"] = c.activation == Activation::kSilu ? "silu" : "relu2";
+    // What the source does not name must not become the other class's default (BitNet's 128000).
+    for (const char* token : {"bos_token_id", "eos_token_id", "pad_token_id"})
+      if (!out.contains(token)) out[token] = nullptr;
   }
   out.erase("auto_map");
   if (has_own_class(out)) {

@@ -58,6 +58,7 @@ def test_the_stages_follow_one_another_and_transformers_loads_the_result(base):
         assert type(model).__name__ == "BitNetForCausalLM"
         # What went into the first stage has come through all of them.
         assert model.generation_config.max_new_tokens == 7
+        assert (model.config.bos_token_id, model.config.eos_token_id) == (None, 0)
         chat = [{"role": "user", "content": "Why?"}]
         assert tokenizer.apply_chat_template(chat, tokenize=False) == "Why?<|end|>"
         text = "def dumps(obj, *, skipkeys=False, ensure_ascii=True, check_circular=True,"
