@@ -163,13 +163,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared& s = start(memory);
   wait_for_predecessor();
-  if (threadIdx.x / kWarpgroup == 2) {
-    registers_lower<40>();
-    if (threadIdx.x == 2 * kWarpgroup) produce_queries(p, maps, s);
-  } else {
-    registers_raise<232>();
-    consume_queries(p, s);
-  }
+  take_roles([&] { produce_queries(p, maps, s); }, [&] { consume_queries(p, s); });
 }
 
 }  // namespace wf::kernels::attention

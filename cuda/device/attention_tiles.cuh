@@ -69,6 +69,18 @@ __device__ __forceinline__ Shared& start(uint8_t* memory) {
   return s;
 }
 
+// One thread of the third warpgroup produces, all of the others consume.
+template <class Produce, class Consume>
+__device__ __forceinline__ void take_roles(const Produce& produce, const Consume& consume) {
+  if (threadIdx.x / kWarpgroup == 2) {
+    registers_lower<40>();
+    if (threadIdx.x == 2 * kWarpgroup) produce();
+  } else {
+    registers_raise<232>();
+    consume();
+  }
+}
+
 // Of a whole warp, which has read what the barrier guards.
 __device__ __forceinline__ void arrive(uint64_t* barrier) {
   __syncwarp();
