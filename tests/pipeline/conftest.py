@@ -1,8 +1,12 @@
+import fcntl
 import json
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -29,6 +33,23 @@ MODEL = dict(
     hidden_act="silu",
     eos_token_id=0,
 )
+
+
+def shown_on_terminal(command, size: tuple[int, int] | None = None) -> str:
+    """What a command that succeeds shows on a terminal of `size` rows and columns."""
+    ours, theirs = pty.openpty()
+    if size:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+    with subprocess.Popen(command, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    assert process.returncode == 0, shown
+    return shown.decode()
 
 
 def find_programs() -> Path:

@@ -2,8 +2,6 @@
 
 import fcntl
 import json
-import os
-import pty
 import re
 import resource
 import shutil
@@ -15,7 +13,7 @@ import time
 import gguf
 import numpy as np
 import pytest
-from conftest import MODEL, find_programs
+from conftest import MODEL, find_programs, shown_on_terminal
 from safetensors.numpy import load_file, save_file
 
 GGUF_SHAPE = MODEL | dict(hidden_size=256, intermediate_size=512, head_dim=64)
@@ -422,18 +420,9 @@ def large_model(tmp_path_factory):
 
 def test_a_terminal_shows_how_far_it_is(large_model, tmp_path):
     command = [find_programs() / "wfconvert", large_model, "-o", tmp_path / "a.gguf"]
-    ours, theirs = pty.openpty()
-    with subprocess.Popen(command, stderr=theirs) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 4096):
-                shown += chunk
-        except OSError:  # how Linux says that the other end is closed
-            pass
-    assert process.returncode == 0, shown
+    shown = shown_on_terminal(command)
     for doing in ("measuring", "writing"):
-        bars = re.findall(rf"{doing} +\[(#*)(\.*)\] +(\d+) %", shown.decode())
+        bars = re.findall(rf"{doing} +\[(#*)(\.*)\] +(\d+) %", shown)
         shares = [int(share) for _, _, share in bars]
         assert shares == sorted(shares) and len(set(shares)) > 20, shares
         assert all(len(done + left) == 40 for done, left, _ in bars)

@@ -1,14 +1,10 @@
 """From random weights to a ternary model that transformers loads; and what goes wrong."""
 
-import fcntl
 import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 
 import pytest
+from conftest import shown_on_terminal
 
 TINY = dict(
     batch__rows=4,
@@ -80,19 +76,9 @@ def test_weights_and_activations_have_a_strength_each(trainer):
 
 
 def test_a_terminal_shows_one_live_line_that_fits_it(trainer):
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     command = trainer.command("pretrain", name="live", **(TINY | dict(steps=25)))
-    with subprocess.Popen(command, stderr=theirs) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 4096):
-                shown += chunk
-        except OSError:  # how Linux says that the other end is closed
-            pass
-    assert process.returncode == 0, shown
-    lives = [text.split("\r")[0] for text in shown.decode().split("\r\033[K") if "step" in text]
+    shown = shown_on_terminal(command, size=(24, 60))
+    lives = [text.split("\r")[0] for text in shown.split("\r\033[K") if "step" in text]
     lives = [text for text in lives if text.startswith("  4 %  step 1/25  loss ")]
     assert len(lives) == 1
     assert re.search(r"loss \d\.\d{4}  \S+ tok/s", lives[0])
