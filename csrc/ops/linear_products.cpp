@@ -117,8 +117,8 @@ Tensor LinearBackward::weight_int8() const {
                                   dy_.options().dtype(torch::kByte));
   Tensor dw = torch::empty({width(), in}, wide);
   launched(kernels::gemm_s8_f32(codes.const_data_ptr<int8_t>(), transposed.const_data_ptr<int8_t>(),
-                                scale.const_data_ptr<float>(), false, dw.data_ptr<float>(), width(),
-                                in, rows(), workspace.data_ptr(),
+                                scale.const_data_ptr<float>(), dw.data_ptr<float>(), width(), in,
+                                rows(), workspace.data_ptr(),
                                 kernels::gemm_s8_f32_config(width(), in, rows()), current_stream()),
            "gemm_s8_f32");
   return dw;

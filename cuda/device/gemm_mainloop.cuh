@@ -17,12 +17,11 @@ constexpr int kSharedBytes = 232448;  // what a block of sm_90 may use
 constexpr int kMaxK = ((1 << 24) - 1) / 127 / 16 * 16;
 
 struct Problem {
-  CUtensorMap a, b, d;  // d: bf16 output only
+  CUtensorMap a, b, d;
   const float* row_scale;
   ColumnScales columns;
-  float* out;     // fp32 output only
-  int4* partial;  // [part, 64-row slice of the cluster tile][kTileN / 8][thread]: fragments
-  bool accumulate;
+  float* out;      // fp32 output: d, for the parts
+  int4* partial;   // [part, 64-row slice of the cluster tile][kTileN / 8][thread]: fragments
   bool half_tail;  // the last block of K holds at most half a stage
   int m, n, k;
   GemmSchedule schedule;
@@ -36,10 +35,11 @@ struct Layout {
   static constexpr int kRows = kPingPong ? 64 : 128;  // of A per block
   static constexpr int kBytesA = kRows * kTileK;
   static constexpr int kBytesB = kTileN * kTileK;
-  static constexpr int kBytesSlot = 64 * 128;  // output staging: 64 rows x 64 bf16 columns
-  static constexpr int kSlots = kFloatOutput                             ? 0
-                                : kTileN == 256 && (!kPingPong || kHold) ? 2
-                                                                         : kTileN / 64;
+  static constexpr int kBytesSlot = 64 * 128;  // output staging: 64 rows x 64 bf16 or 32 fp32
+  // What the stages leave room for.
+  static constexpr int kSlots = kTileN == 256 && (!kPingPong || kHold) ? 2
+                                : kFloatOutput                         ? 1
+                                                                       : kTileN / 64;
   static constexpr int kBarrierBytes = 256;
   static constexpr int kBytesHeld = kHold ? kGemmHeldBlocks * kBytesB : 0;
   static constexpr int kBytesStage = kBytesA + (kHold ? 0 : kBytesB);

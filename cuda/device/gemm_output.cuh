@@ -24,51 +24,83 @@ struct RowScales {
   }
 };
 
-// Scales to bf16 and stores through shared memory, every warp on its own: 16 rows x 64 columns a
-// slot, as many slots at once as there are. kOneScale: all columns of the tile have the same.
-template <class L, int kTileN, bool kOneScale>
-__device__ __forceinline__ void store_bf16(const int (&acc)[kTileN / 2], const Problem& p,
-                                           uint8_t* shared, int warp, int row, int column,
-                                           const LoadedScales& scales, const RowScales& rows) {
-  constexpr int kRounds = kTileN / 64, kTogether = L::kSlots == kRounds ? kRounds : 1;
+// Takes a tile of the output through shared memory, every warp on its own: 16 rows x 128 bytes a
+// slot, as many slots at once as there are. put(round, slot) writes the slot of 128-byte column
+// `round`, 16-byte unit u of row r at unit u ^ (r % 8).
+template <class L, int kRounds, class Put>
+__device__ __forceinline__ void store_tile(const Problem& p, uint8_t* shared, int warp, int row,
+                                           int column, int slot_columns, const Put& put) {
+  constexpr int kTogether = L::kSlots == kRounds ? kRounds : 1;
   const int lane = threadIdx.x % 32;
-  const float factor0 = __frcp_rn(rows.upper), factor1 = __frcp_rn(rows.lower);
   const uint32_t staging =
       shared_address(shared + L::kStaging + warp * L::kSlots * (L::kBytesSlot / 4));
-  const float scale = scales.at(column);
-  float s0 = __fmul_rn(scale, factor0), s1 = __fmul_rn(scale, factor1);
 #pragma unroll
   for (int first = 0; first < kRounds; first += kTogether) {
     if (lane == 0) tma_store_wait_read<L::kSlots - kTogether>();
     __syncwarp();
 #pragma unroll
     for (int round = first; round < first + kTogether; ++round) {
-      const uint32_t slot = staging + round % L::kSlots * (L::kBytesSlot / 4);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {  // 16 columns: two 8x8 matrices beside each other, two below
-        if constexpr (!kOneScale) {
-          const float own = scales.at(column + round * 64 + j * 16);
-          s0 = __fmul_rn(own, factor0), s1 = __fmul_rn(own, factor1);
-        }
-        const int* v = acc + round * 32 + j * 8;
-        const uint32_t address = slot + lane % 16 * 128 + (((2 * j + lane / 16) ^ (lane % 8)) << 4);
-        asm volatile(
-            "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
-            "r"(pack_bf16(v[0] * s0, v[1] * s0)), "r"(pack_bf16(v[2] * s1, v[3] * s1)),
-            "r"(pack_bf16(v[4] * s0, v[5] * s0)), "r"(pack_bf16(v[6] * s1, v[7] * s1))
-            : "memory");
-      }
+      put(round, staging + round % L::kSlots * (L::kBytesSlot / 4));
     }
     async_proxy_fence();
     __syncwarp();
     if (lane == 0) {
 #pragma unroll
       for (int round = first; round < first + kTogether; ++round) {
-        tma_store(p.d, column + round * 64, row, staging + round % L::kSlots * (L::kBytesSlot / 4));
+        tma_store(p.d, column + round * slot_columns, row,
+                  staging + round % L::kSlots * (L::kBytesSlot / 4));
       }
       tma_store_commit();
     }
   }
+}
+
+// kOneScale: all columns of the tile have the same.
+template <class L, int kTileN, bool kOneScale>
+__device__ __forceinline__ void store_bf16(const int (&acc)[kTileN / 2], const Problem& p,
+                                           uint8_t* shared, int warp, int row, int column,
+                                           const LoadedScales& scales, const RowScales& rows) {
+  const int lane = threadIdx.x % 32;
+  const float factor0 = __frcp_rn(rows.upper), factor1 = __frcp_rn(rows.lower);
+  const float scale = scales.at(column);
+  float s0 = __fmul_rn(scale, factor0), s1 = __fmul_rn(scale, factor1);
+  store_tile<L, kTileN / 64>(p, shared, warp, row, column, 64, [&](int round, uint32_t slot) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {  // 16 columns: two 8x8 matrices beside each other, two below
+      if constexpr (!kOneScale) {
+        const float own = scales.at(column + round * 64 + j * 16);
+        s0 = __fmul_rn(own, factor0), s1 = __fmul_rn(own, factor1);
+      }
+      const int* v = acc + round * 32 + j * 8;
+      const uint32_t address = slot + lane % 16 * 128 + (((2 * j + lane / 16) ^ (lane % 8)) << 4);
+      asm volatile(
+          "stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+          "r"(pack_bf16(v[0] * s0, v[1] * s0)), "r"(pack_bf16(v[2] * s1, v[3] * s1)),
+          "r"(pack_bf16(v[4] * s0, v[5] * s0)), "r"(pack_bf16(v[6] * s1, v[7] * s1))
+          : "memory");
+    }
+  });
+}
+
+template <class L, int kTileN>
+__device__ __forceinline__ void store_f32(const int (&acc)[kTileN / 2], const Problem& p,
+                                          uint8_t* shared, int warp, int row, int column,
+                                          const RowScales& rows) {
+  const int lane = threadIdx.x % 32;
+  const float factor0 = __frcp_rn(rows.upper), factor1 = __frcp_rn(rows.lower);
+  store_tile<L, kTileN / 32>(p, shared, warp, row, column, 32, [&](int round, uint32_t slot) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const int* v = acc + round * 16 + j * 4;
+      const uint32_t unit = (2 * j + lane % 4 / 2) ^ (lane / 4);  // of the row and of that 8 below
+      const uint32_t address = slot + lane / 4 * 128 + (unit << 4) + lane % 2 * 8;
+      const auto put = [](uint32_t to, float x, float y) {
+        asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(x), "f"(y) : "memory");
+      };
+      put(address, __fmul_rn(v[0], factor0), __fmul_rn(v[1], factor0));
+      put(address + 8 * 128, __fmul_rn(v[2], factor1), __fmul_rn(v[3], factor1));
+    }
+  });
 }
 
 // Four values of a fragment, fragment registers 4j .. 4j + 3: two columns of two rows.
@@ -81,30 +113,21 @@ __device__ __forceinline__ Quad quad_place(int slice_row, int column, int j, int
   return {slice_row + thread / 32 * 16 + thread % 32 / 4, column + 8 * j + thread % 4 * 2};
 }
 
-// d (+)= float(acc) * factor for kQuads quads beginning at j; reads all of d before it writes.
+// d = float(acc) * factor for kQuads quads beginning at j, past shared memory.
 template <int kQuads>
-__device__ __forceinline__ void store_f32(const int* acc, const Problem& p, int slice_row,
-                                          int column, int j, int thread) {
+__device__ __forceinline__ void store_quads(const int* acc, const Problem& p, int slice_row,
+                                            int column, int j, int thread) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = quad_place(slice_row, column, j, thread).row + 8 * half;
     if (row >= p.m) continue;
     const float factor = row_factor(p, row);
-    float2 value[kQuads];
-    const auto at = [&](int i) {
-      const size_t first = static_cast<size_t>(row) * p.n;
-      return reinterpret_cast<float2*>(p.out + first + quad_place(0, column, j + i, thread).column);
-    };
-    const auto inside = [&](int i) { return column + 8 * (j + i) < p.n; };
 #pragma unroll
     for (int i = 0; i < kQuads; ++i) {
-      value[i] = p.accumulate && inside(i) ? *at(i) : float2{0.0f, 0.0f};
-    }
-#pragma unroll
-    for (int i = 0; i < kQuads; ++i) {
-      const float x = __fmul_rn(acc[4 * i + 2 * half], factor);
-      const float y = __fmul_rn(acc[4 * i + 2 * half + 1], factor);
-      if (inside(i)) *at(i) = {__fadd_rn(value[i].x, x), __fadd_rn(value[i].y, y)};
+      if (column + 8 * (j + i) >= p.n) continue;
+      float* to = p.out + static_cast<size_t>(row) * p.n;
+      *reinterpret_cast<float2*>(to + quad_place(0, column, j + i, thread).column) = {
+          __fmul_rn(acc[4 * i + 2 * half], factor), __fmul_rn(acc[4 * i + 2 * half + 1], factor)};
     }
   }
 }

@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kWarpgroup)
   }
   int row, column;
   schedule.place(schedule.whole + tile, row, column);
-  store_f32<kMergeQuads>(acc, p, (row * kSlices + slice) * 64, column * kTileN, j, threadIdx.x);
+  store_quads<kMergeQuads>(acc, p, (row * kSlices + slice) * 64, column * kTileN, j, threadIdx.x);
 }
 
 template <class L, int kTileN, bool kPingPong, bool kFloatOutput>
@@ -66,7 +66,7 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
     const int row = (work.row * L::kCluster + rank) * L::kRows + row_offset + warp % 4 * 16;
     const int column = work.column * kTileN;
     int acc[kTileN / 2];
-    const RowScales row_scales(p, kFloatOutput ? p.m : row);
+    const RowScales row_scales(p, row);
     // Taking turns keeps the pair in the order of the stages; without it a wait could also match
     // the stage's use before last, for a barrier tells only odd uses from even ones.
     if (kPingPong && turn > 0) turn_wait(warpgroup);
@@ -78,12 +78,7 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
       if (work.part >= 0) {
         store_part<kTileN>(acc, p, work.part * (L::kRows / 64 * L::kCluster) + slice);
       } else {
-        constexpr int kQuads = 8;
-        const int slice_row = (work.row * L::kCluster + rank) * L::kRows + row_offset;
-#pragma unroll
-        for (int j = 0; j < kTileN / 8; j += kQuads) {
-          store_f32<kQuads>(acc + 4 * j, p, slice_row, column, j, threadIdx.x % kWarpgroup);
-        }
+        store_f32<L, kTileN>(acc, p, shared, warp, row, column, row_scales);
       }
     } else {
       if (scales.same(column, column + kTileN)) {
@@ -93,9 +88,7 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
       }
     }
   }
-  if constexpr (!kFloatOutput) {
-    if (threadIdx.x % 32 == 0) tma_store_wait_read<0>();  // shared memory must outlive the reads
-  }
+  if (threadIdx.x % 32 == 0) tma_store_wait_read<0>();  // shared memory must outlive the reads
 }
 
 template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold>
@@ -131,8 +124,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_s8_kernel(const __grid_const
 }
 
 template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold = false>
-cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, __nv_bfloat16* d,
-                   cudaStream_t stream) {
+cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, void* d, cudaStream_t stream) {
   using L = Layout<kTileN, kPingPong, kFloatOutput, kHold>;
   cudaError_t status =
       make_tensor_map(&p.a, a, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.m, p.k, p.k, L::kRows);
@@ -140,10 +132,10 @@ cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, __nv_bfloat16* 
   status =
       make_tensor_map(&p.b, b, CU_TENSOR_MAP_DATA_TYPE_UINT8, p.n, p.k, p.k, kTileN / L::kCluster);
   if (status != cudaSuccess) return status;
-  if (!kFloatOutput) {
-    status = make_tensor_map(&p.d, d, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, p.m, p.n, p.n, 16);
-    if (status != cudaSuccess) return status;
-  }
+  constexpr auto kType =
+      kFloatOutput ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  status = make_tensor_map(&p.d, d, kType, p.m, p.n, p.n, 16);
+  if (status != cudaSuccess) return status;
   constexpr GemmS8Config kConfig = {kTileN, kPingPong, kHold};
   const int clusters = gemm_clusters(p.n, kConfig, processor_count());
   if (clusters == 0) return kHold ? cudaErrorInvalidValue : cudaErrorNoDevice;
@@ -212,20 +204,18 @@ cudaError_t gemm_s8_bf16(const int8_t* a, const int8_t* b, const float* row_scal
   return cudaErrorInvalidValue;
 }
 
-cudaError_t gemm_s8_f32(const int8_t* a, const int8_t* b, const float* row_scale, bool accumulate,
-                        float* d, int m, int n, int k, void* workspace, GemmS8Config config,
-                        cudaStream_t stream) {
+cudaError_t gemm_s8_f32(const int8_t* a, const int8_t* b, const float* row_scale, float* d, int m,
+                        int n, int k, void* workspace, GemmS8Config config, cudaStream_t stream) {
   if (!valid(m, n, k, {})) return cudaErrorInvalidValue;
   Problem p = {};
   p.row_scale = row_scale;
   p.out = d;
-  p.accumulate = accumulate;
   p.partial = static_cast<int4*>(workspace);
   p.m = m, p.n = n, p.k = k;
   p.half_tail = (k - 1) % kTileK < kTileK / 2;
-#define WF_CASE(N, PING_PONG)                                    \
-  if (config.tile_n == N && config.ping_pong == PING_PONG) {     \
-    return launch<N, PING_PONG, true>(p, a, b, nullptr, stream); \
+#define WF_CASE(N, PING_PONG)                                \
+  if (config.tile_n == N && config.ping_pong == PING_PONG) { \
+    return launch<N, PING_PONG, true>(p, a, b, d, stream);   \
   }
   WF_CASE(256, false)
   WF_CASE(256, true)

@@ -2,7 +2,7 @@
 //
 //   acc[m, n] = sum_k a[m, k] * b[n, k]                      (int32, any order gives the same bits)
 //   gemm_s8_bf16:  d[m, n] = bf16(float(acc) * (column_scale(n) * (1 / row_scale[m])))
-//   gemm_s8_f32:   d[m, n] = [d[m, n] +] float(acc) * (1 / row_scale[m])
+//   gemm_s8_f32:   d[m, n] = float(acc) * (1 / row_scale[m])
 //
 // All arithmetic after acc is fp32, each operation rounded to nearest, 1 / x an IEEE division; the
 // normative float(acc) / s * delta differs from it by at most 2 fp32 ulp before the bf16 rounding.
@@ -57,13 +57,12 @@ cudaError_t gemm_s8_bf16(const int8_t* a, const int8_t* b, const float* row_scal
                          const ColumnScales& columns, __nv_bfloat16* d, int m, int n, int k,
                          GemmS8Config config, cudaStream_t stream);
 
-// As above with fp32 output, accumulated into d when `accumulate`. The product is also split along
-// k, so that few output tiles fill the card; int32 partial sums make the result independent of
-// timing. workspace: gemm_s8_workspace_bytes() of device memory, contents free. Calls that may
-// overlap in time need workspaces of their own.
-cudaError_t gemm_s8_f32(const int8_t* a, const int8_t* b, const float* row_scale, bool accumulate,
-                        float* d, int m, int n, int k, void* workspace, GemmS8Config config,
-                        cudaStream_t stream);
+// As above with fp32 output. The product is also split along k, so that few output tiles fill the
+// card; int32 partial sums make the result independent of timing. workspace:
+// gemm_s8_workspace_bytes() of device memory, contents free. Calls that may overlap in time need
+// workspaces of their own.
+cudaError_t gemm_s8_f32(const int8_t* a, const int8_t* b, const float* row_scale, float* d, int m,
+                        int n, int k, void* workspace, GemmS8Config config, cudaStream_t stream);
 
 size_t gemm_s8_workspace_bytes();
 

@@ -152,8 +152,8 @@ int main(int argc, char** argv) {
     const auto ours = [&](GemmS8Config config) {
       return [&, config](int) {
         check(p.gradient
-                  ? gemm_s8_f32(codes, b, scales, true, static_cast<float*>(d), p.m, p.n, p.k,
-                                workspace, config, nullptr)
+                  ? gemm_s8_f32(codes, b, scales, static_cast<float*>(d), p.m, p.n, p.k, workspace,
+                                config, nullptr)
                   : gemm_s8_bf16(codes, b, scales, {1, {p.n}, {scales}},
                                  static_cast<__nv_bfloat16*>(d), p.m, p.n, p.k, config, nullptr));
       };
@@ -166,23 +166,34 @@ int main(int argc, char** argv) {
           timer.median([&](int) { cublas.run(i, codes, b, static_cast<int32_t*>(d32)); }, 3, 4);
       if (ms < best_ms) best_ms = ms, best = i;
     }
-    const GemmS8Config config =
-        p.gradient ? gemm_s8_f32_config(p.m, p.n, p.k) : gemm_s8_bf16_config(p.m, p.n, p.k);
-    std::vector<double> own, peer;  // alternating, so that both see the same heat
+    // The chosen configuration first; in a sweep the others too. All alternate with the peer, so
+    // that they see the same heat.
+    std::vector<GemmS8Config> tried = {p.gradient ? gemm_s8_f32_config(p.m, p.n, p.k)
+                                                  : gemm_s8_bf16_config(p.m, p.n, p.k)};
+    if (sweep) {
+      for (const auto& c : configs(p)) tried.push_back(c);
+    }
+    std::vector<std::vector<double>> own(tried.size());
+    std::vector<double> peer;
     for (int round = 0; round < 5; ++round) {
-      own.push_back(timer.median(ours(config), 3, 4));
+      for (size_t i = 0; i < tried.size(); ++i) {
+        own[i].push_back(timer.median(ours(tried[i]), 3, 4));
+      }
       peer.push_back(
           timer.median([&](int) { cublas.run(best, codes, b, static_cast<int32_t*>(d32)); }, 3, 4));
     }
-    std::sort(own.begin(), own.end());
-    std::sort(peer.begin(), peer.end());
+    const auto median = [](std::vector<double>& times) {
+      std::sort(times.begin(), times.end());
+      return times[times.size() / 2];
+    };
+    const double peer_ms = median(peer), own_ms = median(own[0]);
     std::printf("| %s | %d | %d | %d | %s | %.4f | %.0f | %.4f | %.0f | %.2f |\n", p.name, p.m, p.n,
-                p.k, text(config).c_str(), own[2], giga_ops / own[2], peer[2], giga_ops / peer[2],
-                peer[2] / own[2]);
+                p.k, text(tried[0]).c_str(), own_ms, giga_ops / own_ms, peer_ms, giga_ops / peer_ms,
+                peer_ms / own_ms);
     if (sweep) {
       std::printf("    ");
-      for (const auto& c : configs(p)) {
-        std::printf(" %s %.0f", text(c).c_str(), giga_ops / timer.median(ours(c), 5, 4));
+      for (size_t i = 1; i < tried.size(); ++i) {
+        std::printf(" %s %.2f", text(tried[i]).c_str(), peer_ms / median(own[i]));
       }
       std::printf("\n");
     }
