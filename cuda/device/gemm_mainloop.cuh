@@ -28,9 +28,11 @@ struct Problem {
 };
 
 // kHold: the tile of b stays in shared memory; otherwise it goes through the ring as a does.
+// kOverlap: a warpgroup has two sets of accumulators.
 template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold_>
 struct Layout {
   static constexpr bool kHold = kHold_;
+  static constexpr bool kOverlap = kTileN == 192 && !kPingPong && !kFloatOutput;
   static constexpr int kCluster = kHold ? 1 : kGemmCluster;
   static constexpr int kRows = kPingPong ? 64 : 128;  // of A per block
   static constexpr int kBytesA = kRows * kTileK;
@@ -89,11 +91,12 @@ __device__ __forceinline__ void produce(const Problem& p, uint8_t* shared, int c
 }
 
 // Issues acc = A[64 rows, blocks begin..end] * B^T stage by stage and hands each stage back once it
-// was read. Returns the last stage, which finish_product() hands back.
-template <class L, int kTileN>
+// was read. Calls beside(i) for i < kBeside, while products run as far as there are blocks. Returns
+// the last stage, which finish_product() hands back.
+template <class L, int kTileN, int kBeside, class Beside>
 __device__ __forceinline__ uint32_t multiply(int (&acc)[kTileN / 2], const Problem& p,
                                              uint8_t* shared, int row_offset, const GemmWork& work,
-                                             Ring<L::kStages>& ring) {
+                                             Ring<L::kStages>& ring, const Beside& beside) {
   uint64_t* full = reinterpret_cast<uint64_t*>(shared + L::kFull);
   uint64_t* empty = reinterpret_cast<uint64_t*>(shared + L::kEmpty);
   const int lane = threadIdx.x % 32;
@@ -116,9 +119,15 @@ __device__ __forceinline__ uint32_t multiply(int (&acc)[kTileN / 2], const Probl
     ring.advance();
   };
   constexpr int kSteps = kTileK / kStepK;
-  const bool half = work.end == p.schedule.blocks && p.half_tail;
-  for (int block = work.begin; block < work.end - half; ++block) take(kSteps, block);
-  if (half) take(kSteps / 2, work.end - 1);
+  const int whole = work.end - (work.end == p.schedule.blocks && p.half_tail);
+  int block = work.begin;
+#pragma unroll
+  for (int i = 0; i < kBeside; ++i) {
+    if (block < whole) take(kSteps, block++);
+    beside(i);
+  }
+  for (; block < whole; ++block) take(kSteps, block);
+  if (whole < work.end) take(kSteps / 2, whole);
   return held;
 }
 

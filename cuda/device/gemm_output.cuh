@@ -24,53 +24,56 @@ struct RowScales {
   }
 };
 
-// Takes a tile of the output through shared memory, every warp on its own: 16 rows x 128 bytes a
-// slot, as many slots at once as there are. put(round, slot) writes the slot of 128-byte column
-// `round`, 16-byte unit u of row r at unit u ^ (r % 8).
-template <class L, int kRounds, class Put>
-__device__ __forceinline__ void store_tile(const Problem& p, uint8_t* shared, int warp, int row,
-                                           int column, int slot_columns, const Put& put) {
-  constexpr int kTogether = L::kSlots == kRounds ? kRounds : 1;
+// Where a warp's 16 rows of a tile belong, and what their two rows of a fragment are multiplied by.
+struct Place {
+  int row = 0, column = 0;
+  float upper = 0, lower = 0;
+
+  Place() = default;
+  __device__ Place(int row, int column, const RowScales& scales) : row(row), column(column) {
+    upper = __frcp_rn(scales.upper);
+    lower = __frcp_rn(scales.lower);
+  }
+};
+
+// Takes kCount rounds of a tile, from `first` on, through shared memory, every warp on its own: a
+// round is 16 rows x 128 bytes and has a slot, 16-byte unit u of row r at unit u ^ (r % 8).
+// put(round, slot) fills it.
+template <class L, int kCount, class Put>
+__device__ __forceinline__ void store_rounds(const Problem& p, uint8_t* shared, int warp,
+                                             const Place& place, int round_columns, int first,
+                                             const Put& put) {
   const int lane = threadIdx.x % 32;
-  const uint32_t staging =
-      shared_address(shared + L::kStaging + warp * L::kSlots * (L::kBytesSlot / 4));
+  const auto slot = [&](int round) {
+    return shared_address(shared + L::kStaging) +
+           (warp * L::kSlots + round % L::kSlots) * (L::kBytesSlot / 4);
+  };
+  if (lane == 0) tma_store_wait_read<L::kSlots - kCount>();
+  __syncwarp();
 #pragma unroll
-  for (int first = 0; first < kRounds; first += kTogether) {
-    if (lane == 0) tma_store_wait_read<L::kSlots - kTogether>();
-    __syncwarp();
+  for (int round = first; round < first + kCount; ++round) put(round, slot(round));
+  async_proxy_fence();
+  __syncwarp();
+  if (lane == 0) {
 #pragma unroll
-    for (int round = first; round < first + kTogether; ++round) {
-      put(round, staging + round % L::kSlots * (L::kBytesSlot / 4));
+    for (int round = first; round < first + kCount; ++round) {
+      tma_store(p.d, place.column + round * round_columns, place.row, slot(round));
     }
-    async_proxy_fence();
-    __syncwarp();
-    if (lane == 0) {
-#pragma unroll
-      for (int round = first; round < first + kTogether; ++round) {
-        tma_store(p.d, column + round * slot_columns, row,
-                  staging + round % L::kSlots * (L::kBytesSlot / 4));
-      }
-      tma_store_commit();
-    }
+    tma_store_commit();
   }
 }
 
-// kOneScale: all columns of the tile have the same.
-template <class L, int kTileN, bool kOneScale>
+// 64 columns a round. kOneScale: all columns of the tile have the same.
+template <class L, int kTileN, int kCount, bool kOneScale>
 __device__ __forceinline__ void store_bf16(const int (&acc)[kTileN / 2], const Problem& p,
-                                           uint8_t* shared, int warp, int row, int column,
-                                           const LoadedScales& scales, const RowScales& rows) {
+                                           uint8_t* shared, int warp, const Place& place,
+                                           const LoadedScales& scales, int first) {
   const int lane = threadIdx.x % 32;
-  const float factor0 = __frcp_rn(rows.upper), factor1 = __frcp_rn(rows.lower);
-  const float scale = scales.at(column);
-  float s0 = __fmul_rn(scale, factor0), s1 = __fmul_rn(scale, factor1);
-  store_tile<L, kTileN / 64>(p, shared, warp, row, column, 64, [&](int round, uint32_t slot) {
+  store_rounds<L, kCount>(p, shared, warp, place, 64, first, [&](int round, uint32_t slot) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {  // 16 columns: two 8x8 matrices beside each other, two below
-      if constexpr (!kOneScale) {
-        const float own = scales.at(column + round * 64 + j * 16);
-        s0 = __fmul_rn(own, factor0), s1 = __fmul_rn(own, factor1);
-      }
+      const float scale = scales.at(place.column + (kOneScale ? 0 : round * 64 + j * 16));
+      const float s0 = __fmul_rn(scale, place.upper), s1 = __fmul_rn(scale, place.lower);
       const int* v = acc + round * 32 + j * 8;
       const uint32_t address = slot + lane % 16 * 128 + (((2 * j + lane / 16) ^ (lane % 8)) << 4);
       asm volatile(
@@ -82,13 +85,13 @@ __device__ __forceinline__ void store_bf16(const int (&acc)[kTileN / 2], const P
   });
 }
 
+// 32 columns a round, one round.
 template <class L, int kTileN>
 __device__ __forceinline__ void store_f32(const int (&acc)[kTileN / 2], const Problem& p,
-                                          uint8_t* shared, int warp, int row, int column,
-                                          const RowScales& rows) {
+                                          uint8_t* shared, int warp, const Place& place,
+                                          int round) {
   const int lane = threadIdx.x % 32;
-  const float factor0 = __frcp_rn(rows.upper), factor1 = __frcp_rn(rows.lower);
-  store_tile<L, kTileN / 32>(p, shared, warp, row, column, 32, [&](int round, uint32_t slot) {
+  store_rounds<L, 1>(p, shared, warp, place, 32, round, [&](int, uint32_t slot) {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const int* v = acc + round * 16 + j * 4;
@@ -97,8 +100,8 @@ __device__ __forceinline__ void store_f32(const int (&acc)[kTileN / 2], const Pr
       const auto put = [](uint32_t to, float x, float y) {
         asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(to), "f"(x), "f"(y) : "memory");
       };
-      put(address, __fmul_rn(v[0], factor0), __fmul_rn(v[1], factor0));
-      put(address + 8 * 128, __fmul_rn(v[2], factor1), __fmul_rn(v[3], factor1));
+      put(address, __fmul_rn(v[0], place.upper), __fmul_rn(v[1], place.upper));
+      put(address + 8 * 128, __fmul_rn(v[2], place.lower), __fmul_rn(v[3], place.lower));
     }
   });
 }

@@ -64,31 +64,81 @@ __device__ __forceinline__ void consume(const Problem& p, uint8_t* shared, int c
     }
     const int row_offset = kPingPong ? 0 : warpgroup * 64;
     const int row = (work.row * L::kCluster + rank) * L::kRows + row_offset + warp % 4 * 16;
-    const int column = work.column * kTileN;
     int acc[kTileN / 2];
     const RowScales row_scales(p, row);
     // Taking turns keeps the pair in the order of the stages; without it a wait could also match
     // the stage's use before last, for a barrier tells only odd uses from even ones.
     if (kPingPong && turn > 0) turn_wait(warpgroup);
-    const uint32_t held = multiply<L, kTileN>(acc, p, shared, row_offset, work, ring);
+    const uint32_t held =
+        multiply<L, kTileN, 0>(acc, p, shared, row_offset, work, ring, [](int) {});
     if (kPingPong && !list.done()) turn_pass(1 - warpgroup);
     finish_product<L, kTileN>(acc, shared, held);
+    const Place place(row, work.column * kTileN, row_scales);
     if constexpr (kFloatOutput) {
-      const int slice = rank * (L::kRows / 64) + row_offset / 64;
       if (work.part >= 0) {
+        const int slice = rank * (L::kRows / 64) + row_offset / 64;
         store_part<kTileN>(acc, p, work.part * (L::kRows / 64 * L::kCluster) + slice);
-      } else {
-        store_f32<L, kTileN>(acc, p, shared, warp, row, column, row_scales);
+        continue;
+      }
+#pragma unroll
+      for (int round = 0; round < kTileN / 32; ++round) {
+        store_f32<L, kTileN>(acc, p, shared, warp, place, round);
       }
     } else {
-      if (scales.same(column, column + kTileN)) {
-        store_bf16<L, kTileN, true>(acc, p, shared, warp, row, column, scales, row_scales);
-      } else {
-        store_bf16<L, kTileN, false>(acc, p, shared, warp, row, column, scales, row_scales);
+      constexpr int kRounds = kTileN / 64, kTogether = L::kSlots == kRounds ? kRounds : 1;
+      const bool one_scale = scales.same(place.column, place.column + kTileN);
+#pragma unroll
+      for (int round = 0; round < kRounds; round += kTogether) {
+        if (one_scale) {
+          store_bf16<L, kTileN, kTogether, true>(acc, p, shared, warp, place, scales, round);
+        } else {
+          store_bf16<L, kTileN, kTogether, false>(acc, p, shared, warp, place, scales, round);
+        }
       }
     }
   }
-  if (threadIdx.x % 32 == 0) tma_store_wait_read<0>();  // shared memory must outlive the reads
+}
+
+// Two sets of accumulators take turns, so that the output of a tile overlaps the product of the
+// next one.
+template <class L, int kTileN>
+__device__ __forceinline__ void consume_overlapped(const Problem& p, uint8_t* shared, int cluster,
+                                                   int clusters, uint32_t rank) {
+  constexpr int kRounds = kTileN / 64;
+  const int warpgroup = threadIdx.x / kWarpgroup, warp = threadIdx.x / 32;
+  const LoadedScales scales(p.columns);
+  Ring<L::kStages> ring;
+  GemmWorkList list(p.schedule, cluster, clusters);
+  Place place;  // of the tile that is not written yet
+  bool any = false;
+  int even[kTileN / 2], odd[kTileN / 2];
+  const auto store = [&](int (&acc)[kTileN / 2], int round) {
+#pragma unroll
+    for (int i = 0; i < 32; ++i) asm volatile("" : "+r"(acc[round * 32 + i]));  // not before here
+    store_bf16<L, kTileN, 1, false>(acc, p, shared, warp, place, scales, round);
+  };
+  const auto turn = [&](int (&acc)[kTileN / 2], int (&before)[kTileN / 2]) {
+    GemmWork work;
+    if (!list.next(work)) {
+#pragma unroll
+      for (int round = 0; round < kRounds; ++round) store(before, round);
+      return false;
+    }
+    const int row = (work.row * L::kCluster + rank) * L::kRows + warpgroup * 64 + warp % 4 * 16;
+    const auto beside = [&](int round) {
+      if (any) store(before, round);
+    };
+    const uint32_t held =
+        multiply<L, kTileN, kRounds>(acc, p, shared, warpgroup * 64, work, ring, beside);
+    const RowScales row_scales(p, row);  // comes while the last block is multiplied
+    finish_product<L, kTileN>(acc, shared, held);
+    place = Place(row, work.column * kTileN, row_scales);
+    any = true;
+    return true;
+  };
+  do {
+    wgmma_wait<0>();  // waits for nothing, but tells ptxas that no product is under way here
+  } while (turn(even, odd) && turn(odd, even));
 }
 
 template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold>
@@ -117,7 +167,12 @@ __global__ void __launch_bounds__(kThreads, 1) gemm_s8_kernel(const __grid_const
     __syncwarp();
   } else {
     registers_raise<232>();
-    consume<L, kTileN, kPingPong, kFloatOutput>(p, shared, cluster, clusters, rank);
+    if constexpr (L::kOverlap) {
+      consume_overlapped<L, kTileN>(p, shared, cluster, clusters, rank);
+    } else {
+      consume<L, kTileN, kPingPong, kFloatOutput>(p, shared, cluster, clusters, rank);
+    }
+    if (threadIdx.x % 32 == 0) tma_store_wait_read<0>();  // shared memory must outlive the reads
   }
   cluster_sync();  // the other block may still copy into this one's memory or arrive at its
                    // barriers
@@ -186,21 +241,13 @@ cudaError_t gemm_s8_bf16(const int8_t* a, const int8_t* b, const float* row_scal
   p.columns = columns;
   p.m = m, p.n = n, p.k = k;
   p.half_tail = (k - 1) % kTileK < kTileK / 2;
-  if (config.hold_b) {
+  if (config.tile_n == 192 && config.hold_b) {
     if (k > kGemmHeldBlocks * kTileK) return cudaErrorInvalidValue;
-    if (config.tile_n == 192) return launch<192, true, false, true>(p, a, b, d, stream);
-    if (config.tile_n == 256) return launch<256, true, false, true>(p, a, b, d, stream);
-    return cudaErrorInvalidValue;
+    return launch<192, true, false, true>(p, a, b, d, stream);
   }
-#define WF_CASE(N, PING_PONG)                                \
-  if (config.tile_n == N && config.ping_pong == PING_PONG) { \
-    return launch<N, PING_PONG, false>(p, a, b, d, stream);  \
-  }
-  WF_CASE(256, false)
-  WF_CASE(256, true)
-  WF_CASE(192, false)
-  WF_CASE(192, true)
-#undef WF_CASE
+  if (config.ping_pong || config.hold_b) return cudaErrorInvalidValue;
+  if (config.tile_n == 192) return launch<192, false, false>(p, a, b, d, stream);
+  if (config.tile_n == 256) return launch<256, false, false>(p, a, b, d, stream);
   return cudaErrorInvalidValue;
 }
 
@@ -213,15 +260,13 @@ cudaError_t gemm_s8_f32(const int8_t* a, const int8_t* b, const float* row_scale
   p.partial = static_cast<int4*>(workspace);
   p.m = m, p.n = n, p.k = k;
   p.half_tail = (k - 1) % kTileK < kTileK / 2;
-#define WF_CASE(N, PING_PONG)                                \
-  if (config.tile_n == N && config.ping_pong == PING_PONG) { \
-    return launch<N, PING_PONG, true>(p, a, b, d, stream);   \
+  if (config.hold_b) return cudaErrorInvalidValue;
+  if (config.tile_n == 256) {
+    return config.ping_pong ? launch<256, true, true>(p, a, b, d, stream)
+                            : launch<256, false, true>(p, a, b, d, stream);
   }
-  WF_CASE(256, false)
-  WF_CASE(256, true)
-  WF_CASE(192, false)
-  WF_CASE(192, true)
-#undef WF_CASE
+  if (config.tile_n == 192 && !config.ping_pong)
+    return launch<192, false, true>(p, a, b, d, stream);
   return cudaErrorInvalidValue;
 }
 

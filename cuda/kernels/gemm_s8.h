@@ -34,11 +34,14 @@ struct ColumnScales {
   const float* scale[kMaxColumnSegments] = {};
 };
 
-// How the work is cut. tile_n: 192 or 256 output columns per tile. ping_pong: the two warpgroups of
-// a block work on tiles of their own, so that one's output overlaps the other's product (64 rows a
-// tile); otherwise they share a tile of 128 rows. hold_b: ping-pong, and a block keeps its tile of
-// b in shared memory while it walks down the rows of a; for bf16 output, k <= 640 and no more tiles
-// side by side than the card has multiprocessors.
+// How the work is cut; which of these exist is what the sweep found use for.
+// tile_n: 192 or 256 output columns per tile, of 128 rows that a block's two warpgroups share. With
+// 192 columns of bf16 the output of a tile overlaps the product of the next.
+// ping_pong: the warpgroups work on tiles of their own, of 64 rows, so that one's output overlaps
+// the other's product; with fp32 output 256 columns only.
+// hold_b: ping-pong, and a block keeps its tile of b in shared memory while it walks down the rows
+// of a; with bf16 output and 192 columns, k <= 640 and no more tiles side by side than the card has
+// multiprocessors.
 struct GemmS8Config {
   int tile_n;
   bool ping_pong;

@@ -10,18 +10,18 @@ GemmS8Config gemm_s8_bf16_config(int, int n, int k) {
   const auto padded = [&](int tile) { return (n + tile - 1) / tile * tile; };
   // 192 columns where they waste clearly (6 %) fewer of the last tile's.
   const bool narrow = 16 * padded(256) > 17 * padded(192);
-  // The output of a short product costs as much as the product, so it must overlap; and b read
-  // anew for every tile is what L2 cannot deliver. At most a tenth of the card may stay idle.
+  // b read anew for every tile is what L2 cannot deliver beside a short product; at most a tenth of
+  // the card may stay idle, and what is wide writes more than it reads.
   const int processors = processor_count();
-  const GemmS8Config hold = {narrow ? 192 : 256, true, true};
-  if (k <= kGemmHeldBlocks * kGemmTileK &&
+  const GemmS8Config hold = {192, true, true};
+  if (narrow && k <= kGemmHeldBlocks * kGemmTileK &&
       10 * gemm_clusters(n, hold, processors) >= 9 * processors) {
     return hold;
   }
-  if (narrow) return {192, false};
-  if (k < 1536) return {256, true};
-  // Two warpgroups on one tile read less through L2; of 192 columns the output is shorter.
-  return {k < 6400 && padded(192) == padded(256) ? 192 : 256, false};
+  // With 192 columns the output costs no time of its own; in long products it weighs little, and
+  // 256 columns read less.
+  const bool output_weighs = k < 1536 || (k < 6400 && padded(192) == padded(256));
+  return {narrow || output_weighs ? 192 : 256, false};
 }
 
 GemmS8Config gemm_s8_f32_config(int m, int n, int k) {
@@ -30,7 +30,7 @@ GemmS8Config gemm_s8_f32_config(int m, int n, int k) {
     double rate;  // multiply-adds of a long product, relative to each other
   };
   constexpr Candidate kCandidates[] = {
-      {{256, false}, 1300}, {{256, true}, 1220}, {{192, false}, 1290}, {{192, true}, 1060}};
+      {{256, false}, 1300}, {{256, true}, 1220}, {{192, false}, 1290}};
   const int clusters = processor_count() / kGemmCluster;
   GemmS8Config best = kCandidates[0].config;
   double best_time = 0;

@@ -22,9 +22,9 @@ struct Product {
 };
 
 std::vector<GemmS8Config> configs(const Product& p) {
-  std::vector<GemmS8Config> all = {{256, false}, {256, true}, {192, false}, {192, true}};
-  if (!p.gradient && p.k <= 640) all.insert(all.end(), {{192, true, true}, {256, true, true}});
-  return all;
+  if (p.gradient) return {{256, false}, {256, true}, {192, false}};
+  if (p.k <= 640) return {{256, false}, {192, false}, {192, true, true}};
+  return {{256, false}, {192, false}};
 }
 
 std::vector<Product> products() {
