@@ -73,11 +73,12 @@ int run(const Options& options) {
   }
   const auto environment = wf::Environment::read();
   wf::log::set_narrating(environment.rank == 0);
-  wf::install_stop_signals(config.stage == wf::StageKind::kTrain && !options.dry_run);
+  wf::install_stop_signals(false);  // the wait for other processes is not a step that ends
   const auto hardware = wf::choose_hardware(config.device, config.compute, environment.local_rank);
   if (config.deterministic) wf::require_deterministic_operations();
   wf::log::say("{}", hardware.describe());
   const auto parallel = wf::make_parallel_context(environment, hardware.device);
+  wf::install_stop_signals(config.stage == wf::StageKind::kTrain && !options.dry_run);
   try {
     const auto outcome = wf::run_stage({config, hardware, *parallel, options.dry_run});
     return outcome == wf::Outcome::kPreempted ? wf::kPreemptedExitCode : kDone;

@@ -61,6 +61,8 @@ int run_main(const std::string& name, const std::function<int()>& run) {
     return run();
   } catch (const Error& error) {
     return fail_saying(error.what());
+  } catch (const fs::filesystem_error& error) {  // a folder that cannot be made, a full disk
+    return fail_saying(error.what());
   } catch (const std::exception& error) {
     const std::string text = error.what();  // Torch's goes on with where it was thrown
     return fail_saying("internal error: " + text.substr(0, text.find("\nException raised from")));

@@ -1,5 +1,7 @@
 #include "data/manifest.h"
 
+#include <utility>
+
 #include "base/error.h"
 #include "formats/json.h"
 
@@ -10,6 +12,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr int64_t kVersion = 1;
+constexpr int64_t kMost = int64_t{1} << 48;  // a count's bytes fit an integer
 
 template <class T>
 T value(const json& section, const char* key, const std::string& where) {
@@ -24,7 +27,9 @@ T value(const json& section, const char* key, const std::string& where) {
 
 int64_t count(const json& section, const char* key, const std::string& where) {
   const auto found = value<int64_t>(section, key, where);
-  if (found < 0) fail("{}: {} is {}, a count cannot be negative", where, key, found);
+  if (found < 0 || found > kMost)
+    fail("{}: {} is {}, not a count: the manifest is damaged, prepare the data again", where, key,
+         found);
   return found;
 }
 
@@ -61,7 +66,7 @@ Manifest Manifest::read(const fs::path& folder) {
     fail("{}: eos_token_id {} is not below vocab_size {}", where, manifest.eos_token_id,
          manifest.vocab_size);
 
-  int64_t tokens = 0, documents = 0;
+  uint64_t tokens = 0, documents = 0;  // unsigned: sums of damaged counts may wrap
   for (const json& shard : value<json::array_t>(file, "shards", where)) {
     const Shard& added = manifest.shards.emplace_back(
         Shard{.tokens_file = value<std::string>(shard, "tokens_file", where),
@@ -72,7 +77,8 @@ Manifest Manifest::read(const fs::path& folder) {
     tokens += added.tokens;
     documents += added.documents;
   }
-  if (tokens != manifest.tokens || documents != manifest.documents)
+  if (std::cmp_not_equal(tokens, manifest.tokens) ||
+      std::cmp_not_equal(documents, manifest.documents))
     fail("{}: the shards add up to {} tokens and {} documents, the totals say {} and {}", where,
          tokens, documents, manifest.tokens, manifest.documents);
   return manifest;

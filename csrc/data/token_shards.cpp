@@ -110,11 +110,12 @@ void TokenShards::document_starts(int64_t first, int64_t last, std::vector<int64
     const uint64_t wanted = std::max<int64_t>(first - shard.first, 0);
     for (auto at = std::lower_bound(starts.begin(), starts.end(), wanted); at != starts.end();
          ++at) {
-      const int64_t start = shard.first + static_cast<int64_t>(*at);
-      if (start >= last) break;
+      const bool inside = *at < offsets.back();  // which is the shard's number of tokens
+      const int64_t start = inside ? shard.first + static_cast<int64_t>(*at) : previous;
       if (start <= previous)
         fail("{}: offsets do not rise; it is damaged, prepare the data again",
              shard.documents.path().string());
+      if (start >= last) break;
       out.push_back(start - first);
       previous = start;
     }

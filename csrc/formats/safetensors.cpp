@@ -46,8 +46,9 @@ const json& field(const json& description, const char* key, const std::string& w
 
 Dtype read_dtype(const json& description, const std::string& where) {
   const json& value = field(description, "dtype", where);
+  const std::string name = value.is_string() ? value.get<std::string>() : "";
   for (const auto& known : kDtypes)
-    if (value == known.name) return known.dtype;
+    if (name == known.name) return known.dtype;
   fail("{}: dtype {} is not one that is read here (F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL)", where,
        value.dump(-1, ' ', false, json::error_handler_t::replace));
 }

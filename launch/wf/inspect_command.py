@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from tokenizers import Tokenizer
-
 from wf.error import Error
 from wf.token_folder import TokenFolder
+from wf.tokenizer import load_tokenizer
 
 SAMPLE_CHARACTERS = 400
 SOURCES_SHOWN = 10
@@ -69,7 +68,7 @@ def print_source(name: str, sources: list[dict]) -> None:
 
 
 def print_samples(data: TokenFolder, samples: int) -> None:
-    tokenizer = Tokenizer.from_file(str(data.folder / "tokenizer.json"))
+    tokenizer = load_tokenizer(data.folder / "tokenizer.json")
     documents = data.manifest["documents"]
     samples = min(samples, documents)
     for number in (i * documents // samples for i in range(samples)):

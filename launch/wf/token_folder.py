@@ -16,14 +16,17 @@ from wf.tokenizer import sha256_of
 
 FORMAT = "wf-tokens"
 VERSION = 1
-KEYS = {"dtype", "vocab_size", "eos_token_id", "tokens", "documents", "tokenizer_sha256"}
-KEYS |= {"columns", "sources", "shards"}
-SHARD_KEYS = {"tokens_file", "documents_file", "tokens", "documents"}
-SHARD_KEYS |= {"tokens_sha256", "documents_sha256"}
+DTYPES = ("uint16", "uint32")
+COUNTS = {"tokens": int, "documents": int}
+KEYS = COUNTS | {"dtype": str, "vocab_size": int, "eos_token_id": int, "tokenizer_sha256": str}
+KEYS |= {"columns": list, "sources": list, "shards": list}
+SOURCE_KEYS = {"name": str, "documents": int, "characters": int}
+SHARD_KEYS = COUNTS | {"tokens_file": str, "documents_file": str}
+SHARD_KEYS |= {"tokens_sha256": str, "documents_sha256": str}
 
 
 class TokenFolder:
-    """An opened folder; the sizes of all its files fit its manifest."""
+    """An opened folder; its manifest is complete, and the sizes of all its files fit it."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -34,16 +37,24 @@ class TokenFolder:
             self.manifest = json.loads(path.read_text())
         except ValueError as error:
             raise Error(f"{path}: damaged: {error}; prepare the data again") from error
-        form = (self.manifest.get("format"), self.manifest.get("version"))
+        check_keys(path, self.manifest, {"format": str, "version": int})
+        form = (self.manifest["format"], self.manifest["version"])
         if form != (FORMAT, VERSION):
             raise Error(f"{path}: format and version are {form}, expected {(FORMAT, VERSION)}")
         check_keys(path, self.manifest, KEYS)
-        self.dtype = np.dtype(self.manifest["dtype"]).newbyteorder("<")
+        if (dtype := self.manifest["dtype"]) not in DTYPES:
+            raise Error(f"{path}: dtype '{dtype}', expected {' or '.join(DTYPES)}")
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        for source in self.manifest["sources"]:
+            check_keys(path, source, SOURCE_KEYS)
         self.shards = self.manifest["shards"]
         for shard in self.shards:
             check_keys(path, shard, SHARD_KEYS)
             self.check_size(shard["tokens_file"], shard["tokens"] * self.dtype.itemsize)
             self.check_size(shard["documents_file"], (shard["documents"] + 1) * 8)
+        for key in COUNTS:
+            if (total := sum(shard[key] for shard in self.shards)) != self.manifest[key]:
+                raise Error(f"{path}: {key}: the shards add up to {total}")
 
     def check_size(self, name: str, expected: int) -> None:
         path = self.folder / name
@@ -74,9 +85,6 @@ class TokenFolder:
             self.check_hash(shard["documents_file"], shard["documents_sha256"])
             self.check_shard(shard)
         self.check_hash("tokenizer.json", self.manifest["tokenizer_sha256"])
-        for key in ("tokens", "documents"):
-            if (total := sum(shard[key] for shard in self.shards)) != self.manifest[key]:
-                raise Error(f"{self.folder}/manifest.json: {key}: the shards add up to {total}")
 
     def check_hash(self, name: str, expected: str) -> None:
         if sha256_of(self.folder / name) != expected:
@@ -99,6 +107,8 @@ class TokenFolder:
             raise Error(f"{path}: document {wrong[0]} does not end in EOS")
 
 
-def check_keys(path: Path, section: dict, keys: set[str]) -> None:
-    if missing := sorted(keys - section.keys()):
-        raise Error(f"{path}: has no {', '.join(missing)}; it is damaged, prepare the data again")
+def check_keys(path: Path, section: object, keys: dict[str, type]) -> None:
+    held = section if isinstance(section, dict) else {}
+    if wrong := sorted(key for key, kind in keys.items() if not isinstance(held.get(key), kind)):
+        names = ", ".join(wrong)
+        raise Error(f"{path}: {names} missing or of the wrong type; prepare the data again")

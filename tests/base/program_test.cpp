@@ -1,5 +1,6 @@
 #include "base/program.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/io/expect_error.h"
@@ -18,6 +19,18 @@ TEST(Program, AFailureCarriesItsLastLine) {
   test::expect_error([] { run_program({"sh", "-c", "kill -9 $$"}); }, {"sh was ended by signal 9"});
   test::expect_error([] { run_program({"/no/such/program"}); },
                      {"/no/such/program: cannot be run: No such file"});
+}
+
+TEST(Program, AFolderThatCannotBeMadeIsNoInternalError) {
+  testing::internal::CaptureStderr();
+  const int code = run_main("wfprogram", [] {
+    std::filesystem::create_directories("/proc/no/such");
+    return EXIT_SUCCESS;
+  });
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(code, EXIT_FAILURE);
+  EXPECT_THAT(said, testing::StartsWith("wfprogram: filesystem error: cannot create directories"));
+  EXPECT_THAT(said, testing::HasSubstr("[/proc/no/such]"));
 }
 
 TEST(Program, FindsTheCheckoutsWf) {

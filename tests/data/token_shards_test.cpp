@@ -119,6 +119,14 @@ TEST_F(DamagedFolder, AMissingOrNegativeEntryIsNamed) {
   expect({"tokens is -5"});
 }
 
+// 2^61 offsets of 8 bytes wrap to none, which is what an empty file has.
+TEST_F(DamagedFolder, ACountWhoseBytesWrapIsNamed) {
+  edit("\"documents\":2,", "\"documents\":2305843009213693951,");
+  edit("\"documents\":3,", "\"documents\":2305843009213693952,");
+  fs::resize_file(folder_ / "00000.documents", 0);
+  expect({"documents is 2305843009213693952", "damaged"});
+}
+
 TEST_F(DamagedFolder, TotalsThatDisagreeWithTheShardsAreRefused) {
   edit("\"tokens\":9", "\"tokens\":10");
   expect({"the shards add up to 9 tokens and 3 documents, the totals say 10 and 3"});
@@ -152,6 +160,13 @@ TEST_F(DamagedFolder, OffsetsThatFallAreFoundWhenTheyAreRead) {
   overwrite("00000.documents", 16, 3);
   const TokenShards shards(folder_.path());
   expect_error([&] { starts(shards, 0, 7); }, {"00000.documents: offsets do not rise"});
+}
+
+TEST_F(DamagedFolder, AnOffsetBeyondTheShardIsFoundWhenItIsRead) {
+  Corpus::counting({{3}, {2, 2, 2}}).write(folder_.path());
+  overwrite("00001.documents", 16 + 7, 0x7F);
+  const TokenShards shards(folder_.path());
+  expect_error([&] { starts(shards, 0, 9); }, {"00001.documents: offsets do not rise"});
 }
 
 TEST_F(DamagedFolder, AnIdBeyondTheVocabularyIsFoundWhenItIsRead) {

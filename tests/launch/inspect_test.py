@@ -15,6 +15,11 @@ def prepared(wf, tmp_path, tokenizer_folder):
     return out
 
 
+def change_manifest(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 def test_shows_counts_and_samples(wf, prepared):
     shown = wf("data", "inspect", prepared, "--samples", 2, "--verify").stdout
     assert "60 documents" in shown and "vocabulary 300, EOS 0" in shown and "verified" in shown
@@ -66,14 +71,34 @@ def test_a_truncated_or_missing_file_is_named_without_verify(wf, prepared, name)
     [
         ("vocab_size", 270, "vocab_size is 270"),
         ("eos_token_id", 1, "document 0 does not end in EOS"),
-        ("documents", 61, "the shards add up to 60"),
-        ("version", 2, "expected ('wf-tokens', 1)"),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_named(wf, prepared, key, value, message):
-    path = prepared / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+def test_tokens_that_do_not_fit_the_manifest_are_named(wf, prepared, key, value, message):
+    change_manifest(prepared, **{key: value})
     assert message in wf("data", "inspect", prepared, "--verify", expect=1).stderr
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("documents", 100, "the shards add up to 60"),
+        ("version", 2, "expected ('wf-tokens', 1)"),
+        ("dtype", "float32", "dtype 'float32', expected uint16 or uint32"),
+        ("tokens", "many", "tokens missing or of the wrong type"),
+        ("shards", [5], "tokens_sha256 missing or of the wrong type"),
+        ("sources", [{"name": "a"}], "characters, documents missing or of the wrong type"),
+    ],
+)
+def test_a_manifest_that_contradicts_itself_is_named(wf, prepared, key, value, message):
+    change_manifest(prepared, **{key: value})
+    shown = wf("data", "inspect", prepared, expect=1).stderr
+    assert "manifest.json: " in shown and message in shown
+
+
+@pytest.mark.parametrize("text", ["[]", "5", "null", "{", ""])
+def test_a_manifest_that_is_no_manifest_is_named(wf, prepared, text):
+    (prepared / "manifest.json").write_text(text)
+    assert "manifest.json: " in wf("data", "inspect", prepared, expect=1).stderr
 
 
 def test_a_manifest_without_a_key_is_named(wf, prepared):
@@ -81,9 +106,17 @@ def test_a_manifest_without_a_key_is_named(wf, prepared):
     manifest = json.loads(path.read_text())
     del manifest["shards"][1]["tokens"], manifest["dtype"]
     path.write_text(json.dumps(manifest))
-    assert "manifest.json: has no dtype;" in wf("data", "inspect", prepared, expect=1).stderr
+    assert "manifest.json: dtype missing" in wf("data", "inspect", prepared, expect=1).stderr
     path.write_text(json.dumps({**manifest, "dtype": "uint16"}))
-    assert "manifest.json: has no tokens;" in wf("data", "inspect", prepared, expect=1).stderr
+    assert "manifest.json: tokens missing" in wf("data", "inspect", prepared, expect=1).stderr
+
+
+@pytest.mark.parametrize("text", [None, "{}"])
+def test_a_tokenizer_that_cannot_decode_is_named_without_verify(wf, prepared, text):
+    (prepared / "tokenizer.json").unlink()
+    if text is not None:
+        (prepared / "tokenizer.json").write_text(text)
+    assert "tokenizer.json: " in wf("data", "inspect", prepared, expect=1).stderr
 
 
 def test_not_a_prepared_folder(wf, tmp_path):

@@ -1,6 +1,8 @@
 """Two processes train as one does."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 
@@ -41,3 +43,23 @@ def test_two_gloo_processes_equal_one_with_twice_the_rows(trainer, quant, tolera
         assert two[step] == pytest.approx(loss, rel=tolerance), f"step {step}"
     held_out = [trainer.metrics(name, "eval")[-1]["loss_full"] for name in ("one", "two")]
     assert held_out[0] == pytest.approx(held_out[1], rel=tolerance)
+
+
+def test_a_process_that_still_waits_for_the_others_stops_at_once(trainer):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": str(port)}
+    with subprocess.Popen(
+        trainer.command("pretrain", name="alone", **TINY),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    ) as process:
+        try:
+            assert process.stderr.readline().startswith("device:")  # what it says before it waits
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 143
+    assert "nothing was saved" in said
