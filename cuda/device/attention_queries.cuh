@@ -149,7 +149,7 @@ __device__ __forceinline__ void consume_keys(const Problem& p, Shared& s) {
   }
 }
 
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kPipelineThreads, 1)
     attention_queries_kernel(const __grid_constant__ Problem p, const __grid_constant__ Maps maps) {
   extern __shared__ __align__(1024) uint8_t memory[];
   Shared& s = start(memory);

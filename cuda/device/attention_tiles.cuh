@@ -9,8 +9,6 @@
 namespace wf::kernels::attention {
 
 constexpr int kDim = kAttentionHeadDim;
-constexpr int kWarpgroup = 128;
-constexpr int kThreads = 3 * kWarpgroup;  // consumers 0 and 1, producer 2
 constexpr int kConsumerWarps = 8;
 constexpr int kRows = 128;  // of the tile that a block sums for, 64 a consumer
 constexpr int kStep = 64;   // rows of what it sums over, a stage

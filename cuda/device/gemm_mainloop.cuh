@@ -9,8 +9,6 @@
 
 namespace wf::kernels::gemm {
 
-constexpr int kWarpgroup = 128;
-constexpr int kThreads = 3 * kWarpgroup;  // consumers 0 and 1, producer 2
 constexpr int kTileK = kGemmTileK;
 constexpr int kStepK = 32;            // bytes of K per tensor-core instruction
 constexpr int kSharedBytes = 232448;  // what a block of sm_90 may use

@@ -7,6 +7,9 @@
 
 namespace wf::kernels {
 
+constexpr int kWarpgroup = 128;
+constexpr int kPipelineThreads = 3 * kWarpgroup;  // consumers 0 and 1, producer 2
+
 __device__ __forceinline__ uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }

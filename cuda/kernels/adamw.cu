@@ -1,6 +1,7 @@
 // See adamw.h for the formula. A block takes one chunk of one tensor.
 #include "device/block_sum.cuh"
 #include "device/early_launch.cuh"
+#include "device/last_starting_at.cuh"
 #include "kernels/adamw.h"
 
 namespace wf::kernels {

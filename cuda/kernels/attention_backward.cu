@@ -8,6 +8,7 @@
 #include "device/attention_keys.cuh"
 #include "device/attention_queries.cuh"
 #include "device/early_launch.cuh"
+#include "device/last_starting_at.cuh"
 #include "device/processors.h"
 #include "device/tensor_map.h"
 #include "kernels/attention_backward.h"
@@ -19,12 +20,9 @@ using namespace attention;
 
 __device__ __forceinline__ int2 document_of(const Problem& p, int token) {
   if (token >= p.p.tokens) return {p.padded, 0};
-  int low = 0, high = p.p.documents;  // starts[low] <= token < starts[high]
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (p.p.starts[middle] <= token ? low : high) = middle;
-  }
-  return {p.p.starts[low], p.p.starts[high]};
+  const int* starts = p.p.starts;
+  const int document = last_starting_at(p.p.documents, token, [&](int i) { return starts[i]; });
+  return {starts[document], starts[document + 1]};
 }
 
 constexpr int kPrepareThreads = 256;
@@ -96,8 +94,9 @@ cudaError_t attention_backward(const AttentionBackward& p, void* workspace, cuda
   }
   const dim3 blocks((problem.padded + kPrepareThreads - 1) / kPrepareThreads, p.heads);
   launch_early(attention_prepare_kernel, blocks, kPrepareThreads, 0, stream, problem);
-  launch_early(attention_queries_kernel, processors, kThreads, kBytes, stream, problem, maps);
-  launch_early(attention_keys_kernel, processors, kThreads, kBytes, stream, problem, maps);
+  launch_early(attention_queries_kernel, processors, kPipelineThreads, kBytes, stream, problem,
+               maps);
+  launch_early(attention_keys_kernel, processors, kPipelineThreads, kBytes, stream, problem, maps);
   return cudaGetLastError();
 }
 

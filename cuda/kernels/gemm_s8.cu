@@ -142,7 +142,8 @@ __device__ __forceinline__ void consume_overlapped(const Problem& p, uint8_t* sh
 }
 
 template <int kTileN, bool kPingPong, bool kFloatOutput, bool kHold>
-__global__ void __launch_bounds__(kThreads, 1) gemm_s8_kernel(const __grid_constant__ Problem p) {
+__global__ void __launch_bounds__(kPipelineThreads, 1)
+    gemm_s8_kernel(const __grid_constant__ Problem p) {
   using L = Layout<kTileN, kPingPong, kFloatOutput, kHold>;
   extern __shared__ __align__(1024) uint8_t shared[];
   const uint32_t rank = cluster_rank();
@@ -206,7 +207,7 @@ cudaError_t launch(Problem& p, const int8_t* a, const int8_t* b, void* d, cudaSt
   attributes[1].val.clusterDim = {L::kCluster, 1, 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(used * L::kCluster);
-  config.blockDim = dim3(kThreads);
+  config.blockDim = dim3(kPipelineThreads);
   config.dynamicSmemBytes = L::kBytes;
   config.stream = stream;
   config.attrs = attributes;

@@ -3,6 +3,7 @@
 #include "device/bf16.cuh"
 #include "device/block_sum.cuh"
 #include "device/early_launch.cuh"
+#include "device/last_starting_at.cuh"
 #include "device/quantize.cuh"
 #include "device/transpose.cuh"
 #include "kernels/ternarize.h"
