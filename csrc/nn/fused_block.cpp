@@ -49,13 +49,12 @@ FusedBlock::FusedBlock(const Block& block, const DecoderConfig& config,
     : block_(&block), config_(&config) {
   const auto& exceptions = int8.bf16_weight_gradient_layers;
   const bool excepted = std::find(exceptions.begin(), exceptions.end(), index) != exceptions.end();
+  const ops::Int8Backward products{.input = int8.input_gradient,
+                                   .weight = int8.weight_gradient && !excepted};
   const auto linear = [&](int64_t number_in_block) {
     const auto number = 4 * index + number_in_block;
-    const ops::TernaryGroup& group = store.groups()[size_t(number)];
-    const bool weight = !excepted && int8.weight_gradient_from &&
-                        group.weights[0].size(1) >= *int8.weight_gradient_from;
-    return c10::make_intrusive<ops::FusedLinear>(
-        group, ops::Int8Backward{.input = int8.input_gradient, .weight = weight}, uint32_t(number));
+    return c10::make_intrusive<ops::FusedLinear>(store.groups()[size_t(number)], products,
+                                                 uint32_t(number));
   };
   qkv_ = linear(0);
   o_ = linear(1);

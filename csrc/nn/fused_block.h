@@ -12,14 +12,9 @@ namespace wf {
 struct Int8 {
   bool forward = false;  // false: no kernels at all, the reference path
   bool input_gradient = false;
-  // Columns of a linear's input from which on its weight gradient is int8; undefined: never.
-  std::optional<int64_t> weight_gradient_from;
+  bool weight_gradient = false;  // only with input_gradient, whose codes it takes
   std::vector<int64_t> bf16_weight_gradient_layers;  // blocks whose weight gradients stay bf16
 };
-
-// Int8 products of narrower inputs save less time than the codes of dY's columns take
-// (tests/bench/results/train_kernels.md).
-inline constexpr int64_t kFastestInt8WeightGradient = 1024;
 
 // Why a model of this shape cannot take the kernels; empty when it can.
 std::string kernels_problem(const DecoderConfig& config);

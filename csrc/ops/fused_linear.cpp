@@ -179,13 +179,15 @@ struct GluNormLinear : torch::autograd::Function<GluNormLinear> {
     const LinearBackward products(linear, grads[0], {saved[3], saved[4]}, saved[5], noise);
     const Tensor dw = products.weight();
     const Tensor dn = products.input();
-    Tensor dgate_up = torch::empty_like(gate_up), dgain = torch::empty_like(gain);
+    FusedLinear* made_by = remembered(ctx, "made_by");
+    const Tensor dgate_up = written_for(made_by, gate_up.sizes(), gate_up.options(), noise);
+    Tensor dgain = torch::empty_like(gain);
     launched(kernels::glu_norm_backward(
                  bf16(dn), bf16(gate_up), glu(Activation(ctx->saved_data["activation"].toInt())),
-                 saved[2].const_data_ptr<float>(), gain.const_data_ptr<float>(), bf16(dgate_up),
-                 dgain.data_ptr<float>(), false, norm_backward_workspace(gate_up).data_ptr(),
-                 int(gate_up.size(0)), int(gate_up.size(1) / 2),
-                 hand_over(remembered(ctx, "made_by"), dgate_up, noise), current_stream()),
+                 saved[2].const_data_ptr<float>(), gain.const_data_ptr<float>(),
+                 written_to(dgate_up), dgain.data_ptr<float>(), false,
+                 norm_backward_workspace(gate_up).data_ptr(), int(gate_up.size(0)),
+                 int(gate_up.size(1) / 2), hand_over(made_by, dgate_up, noise), current_stream()),
              "glu_norm_backward");
     return with_weights({dgate_up, dgain}, dw, linear.group, kArguments);
   }

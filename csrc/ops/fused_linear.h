@@ -6,7 +6,8 @@
 //
 // Backward, with dY quantised by stochastic rounding where a product is int8:
 //   dX = dY·(Δ·T)      int8: row codes of dY·Δ times T        else bf16(dY·Δ) times T, exact codes
-//   dW = dYᵀ·(q/s)     int8: column codes of dY/s times q     else dY times bf16(q/s)
+//   dW = dYᵀ·(q/s)     int8: column codes of the row codes, s folded in, times q
+//                                                             else dY times bf16(q/s)
 #pragma once
 #include <torch/types.h>
 
@@ -34,16 +35,17 @@ struct FusedPass {
 struct Int8Backward {
   bool input = true;   // dX
   bool weight = true;  // dW
+  bool both() const { return input && weight; }
 };
 
-// The int8 codes of a linear's output gradient, left by the kernel that wrote the gradient, so that
-// it is not read again: autograd carries the bf16 tensor, this travels beside it.
+// The int8 codes of a linear's output gradient, left by the kernel that computed the gradient, so
+// that it is not read again: autograd carries the bf16 tensor, this travels beside it.
 struct GradientCodes {
-  torch::Tensor gradient;  // bf16 [N, out]: whose codes these are
+  torch::Tensor gradient;  // bf16 [N, out]: whose codes these are; see written_for()
   torch::Tensor codes;     // int8 [N, out], of the rows
   torch::Tensor scale;     // fp32 [N]
-  // int32 [out], bits of max |gradient / s| of every column, and what the kernel needs for them;
-  // may be undefined.
+  // int32 [out], what the columns' values reach (cuda/kernels/quantize_gradient.h), and what the
+  // kernel needs for it; may be undefined.
   torch::Tensor largest, workspace;
 };
 

@@ -24,15 +24,33 @@ inline kernels::Noise noise_stream(const FusedLinear& linear, const Noise& noise
           2 * linear.number + uint32_t(of)};
 }
 
-// Buffers for the codes of `gradient` [N, out], which the kernel about to be launched writes;
-// handed to `linear`. No codes when it is null, takes its gradient in bf16, or there is no noise to
-// round with (λ < 1).
+// Whether the maker of the linear's output gradient leaves its codes: not for null, for products in
+// bf16, or without noise to round with (λ < 1).
+inline bool wants_codes(const FusedLinear* linear, const Noise& noise) {
+  return linear && linear->int8.input && noise.counter.defined();
+}
+
+// The tensor that autograd carries for an output gradient [N, out] that `linear` alone reads. Where
+// its codes suffice the values are not written: then it is one NaN, repeated, that no memory holds
+// and that shows in everything computed of it.
+inline torch::Tensor written_for(const FusedLinear* linear, at::IntArrayRef size,
+                                 const torch::TensorOptions& options, const Noise& noise) {
+  if (!wants_codes(linear, noise) || !linear->int8.both()) return torch::empty(size, options);
+  return torch::full({1, 1}, NAN, options).expand(size);
+}
+inline bool is_written(const torch::Tensor& gradient) { return gradient.stride(1) != 0; }
+inline auto* written_to(const torch::Tensor& gradient) {
+  return is_written(gradient) ? bf16(gradient) : nullptr;
+}
+
+// Buffers for the codes of `gradient` [N, out], which the kernel about to be launched computes;
+// handed to `linear`.
 inline kernels::GradientCodes hand_over(FusedLinear* linear, const torch::Tensor& gradient,
                                         const Noise& noise) {
-  if (!linear || !linear->int8.input || !noise.counter.defined()) return {};
+  if (!wants_codes(linear, noise)) return {};
   GradientCodes& handed = linear->handed;
   handed.gradient = gradient;
-  handed.codes = torch::empty_like(gradient, gradient.options().dtype(torch::kChar));
+  handed.codes = torch::empty(gradient.sizes(), gradient.options().dtype(torch::kChar));
   handed.scale = torch::empty({gradient.size(0)}, gradient.options().dtype(torch::kFloat));
   kernels::GradientCodes out{};
   out.columns = column_scales(linear->group);

@@ -46,35 +46,36 @@ Tensor forward_product(FusedLinear& linear, const NormedRows& in) {
 
 LinearBackward::LinearBackward(FusedLinear& linear, const Tensor& dy, const NormedRows& in,
                                const Tensor& blend, const Noise& noise)
-    : linear_(linear), dy_(dy.contiguous()), in_(in), blend_(blend), noise_(noise) {
+    : linear_(linear), dy_(dy), in_(in), blend_(blend), noise_(noise) {
   GradientCodes handed = std::exchange(linear.handed, {});
   // Held by `handed`, so no other tensor can have its address.
-  if (handed.gradient.defined() && handed.gradient.data_ptr() == dy_.data_ptr())
-    handed_ = std::move(handed);
+  if (handed.gradient.defined() && handed.gradient.data_ptr() == dy.data_ptr()) {
+    codes_ = std::move(handed);
+    return;
+  }
+  dy_ = dy.contiguous();
+  if (!blend_.defined() && linear.int8.input) quantize_rows();
+}
+
+void LinearBackward::quantize_rows() {
+  codes_.codes = torch::empty_like(dy_, dy_.options().dtype(torch::kChar));
+  codes_.scale = torch::empty({rows()}, dy_.options().dtype(torch::kFloat));
+  launched(kernels::quantize_gradient_rows(
+               bf16(dy_), column_scales(linear_.group),
+               noise_stream(linear_, noise_, NoiseOf::kRows), codes_.codes.data_ptr<int8_t>(),
+               codes_.scale.data_ptr<float>(), rows(), width(), current_stream()),
+           "quantize_gradient_rows");
 }
 
 Tensor LinearBackward::input() const {
   if (blend_.defined()) return dy_.mm(blend_);
-  return linear_.int8.input ? input_int8() : input_bf16();
+  if (!linear_.int8.input) return input_bf16();
+  return product_s8(codes_.codes, linear_.group.codes_transposed, codes_.scale, {});
 }
 
 Tensor LinearBackward::weight() const {
   if (blend_.defined()) return at::mm(dy_.t(), in_.rows, torch::kFloat);
-  return linear_.int8.weight ? weight_int8() : weight_bf16();
-}
-
-Tensor LinearBackward::input_int8() const {
-  Tensor codes = handed_.codes, scale = handed_.scale;
-  if (!codes.defined()) {
-    codes = torch::empty_like(dy_, dy_.options().dtype(torch::kChar));
-    scale = torch::empty({rows()}, dy_.options().dtype(torch::kFloat));
-    launched(kernels::quantize_gradient_rows(bf16(dy_), column_scales(linear_.group),
-                                             noise_stream(linear_, noise_, NoiseOf::kRows),
-                                             codes.data_ptr<int8_t>(), scale.data_ptr<float>(),
-                                             rows(), width(), current_stream()),
-             "quantize_gradient_rows");
-  }
-  return product_s8(codes, linear_.group.codes_transposed, scale, {});
+  return linear_.int8.both() ? weight_int8() : weight_bf16();
 }
 
 Tensor LinearBackward::input_bf16() const {
@@ -89,25 +90,26 @@ Tensor LinearBackward::input_bf16() const {
 
 Tensor LinearBackward::weight_int8() const {
   const auto wide = dy_.options().dtype(torch::kFloat);
-  Tensor codes = torch::empty({width(), rows()}, dy_.options().dtype(torch::kChar));
-  Tensor scale = torch::empty({width()}, wide);
+  const auto* codes = codes_.codes.const_data_ptr<int8_t>();
+  const auto* scale = codes_.scale.const_data_ptr<float>();
   const auto* input_scale = in_.scale.const_data_ptr<float>();
-  const kernels::Noise noise = noise_stream(linear_, noise_, NoiseOf::kColumns);
   const auto bits = [](const Tensor& t) {
     return reinterpret_cast<uint32_t*>(t.data_ptr<int32_t>());
   };
-  if (handed_.largest.defined()) {
-    launched(kernels::quantize_gradient_columns_given(
-                 bf16(dy_), input_scale, bits(handed_.largest), noise, codes.data_ptr<int8_t>(),
-                 scale.data_ptr<float>(), rows(), width(), current_stream()),
-             "quantize_gradient_columns_given");
-  } else {
-    const Tensor largest = torch::empty({width()}, dy_.options().dtype(torch::kInt));
-    launched(kernels::quantize_gradient_columns(bf16(dy_), input_scale, noise,
-                                                codes.data_ptr<int8_t>(), scale.data_ptr<float>(),
-                                                bits(largest), rows(), width(), current_stream()),
-             "quantize_gradient_columns");
+  Tensor largest = codes_.largest;
+  if (!largest.defined()) {
+    largest = torch::empty({width()}, dy_.options().dtype(torch::kInt));
+    launched(kernels::gradient_column_maxima(codes, scale, input_scale, bits(largest), rows(),
+                                             width(), current_stream()),
+             "gradient_column_maxima");
   }
+  Tensor columns = torch::empty({width(), rows()}, dy_.options().dtype(torch::kChar));
+  Tensor column_scale = torch::empty({width()}, wide);
+  launched(kernels::quantize_gradient_columns(
+               codes, scale, column_scales(linear_.group), input_scale, bits(largest),
+               noise_stream(linear_, noise_, NoiseOf::kColumns), columns.data_ptr<int8_t>(),
+               column_scale.data_ptr<float>(), rows(), width(), current_stream()),
+           "quantize_gradient_columns");
   const int in = int(in_.rows.size(1));
   Tensor transposed = torch::empty({in, rows()}, in_.rows.options());
   launched(kernels::transpose_s8(in_.rows.const_data_ptr<int8_t>(), transposed.data_ptr<int8_t>(),
@@ -116,11 +118,12 @@ Tensor LinearBackward::weight_int8() const {
   Tensor workspace = torch::empty({int64_t(kernels::gemm_s8_workspace_bytes())},
                                   dy_.options().dtype(torch::kByte));
   Tensor dw = torch::empty({width(), in}, wide);
-  launched(kernels::gemm_s8_f32(codes.const_data_ptr<int8_t>(), transposed.const_data_ptr<int8_t>(),
-                                scale.const_data_ptr<float>(), dw.data_ptr<float>(), width(), in,
-                                rows(), workspace.data_ptr(),
-                                kernels::gemm_s8_f32_config(width(), in, rows()), current_stream()),
-           "gemm_s8_f32");
+  launched(
+      kernels::gemm_s8_f32(columns.const_data_ptr<int8_t>(), transposed.const_data_ptr<int8_t>(),
+                           column_scale.const_data_ptr<float>(), dw.data_ptr<float>(), width(), in,
+                           rows(), workspace.data_ptr(),
+                           kernels::gemm_s8_f32_config(width(), in, rows()), current_stream()),
+      "gemm_s8_f32");
   return dw;
 }
 

@@ -24,7 +24,7 @@ class LinearBackward {
   torch::Tensor weight() const;  // [Σ out, in] fp32
 
  private:
-  torch::Tensor input_int8() const;
+  void quantize_rows();
   torch::Tensor input_bf16() const;
   torch::Tensor weight_int8() const;
   torch::Tensor weight_bf16() const;
@@ -32,11 +32,11 @@ class LinearBackward {
   int width() const { return int(dy_.size(1)); }
 
   const FusedLinear& linear_;
-  torch::Tensor dy_;
+  torch::Tensor dy_;  // see written_for()
   NormedRows in_;
   torch::Tensor blend_;
   const Noise& noise_;
-  GradientCodes handed_;
+  GradientCodes codes_;  // of dy_, where dX is int8
 };
 
 }  // namespace wf::ops

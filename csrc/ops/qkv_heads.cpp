@@ -74,14 +74,16 @@ struct QkvHeads : torch::autograd::Function<QkvHeads> {
     const int tokens = int(shape.rows * shape.length);
     const auto* positions = saved[2].const_data_ptr<int64_t>();
     const auto *cos = saved[0].const_data_ptr<float>(), *sin = saved[1].const_data_ptr<float>();
-    Tensor dqkv = torch::empty({tokens, (shape.heads + 2 * shape.kv_heads) * shape.head_dim},
-                               grads[0].options());
-    const kernels::GradientCodes codes =
-        hand_over(remembered(ctx, "made_by"), dqkv, remembered_noise(ctx, saved[3]));
+    FusedLinear* made_by = remembered(ctx, "made_by");
+    const Noise noise = remembered_noise(ctx, saved[3]);
+    const Tensor dqkv =
+        written_for(made_by, {tokens, (shape.heads + 2 * shape.kv_heads) * shape.head_dim},
+                    grads[0].options(), noise);
+    const kernels::GradientCodes codes = hand_over(made_by, dqkv, noise);
     if (saved.size() == 4) {
       launched(kernels::qkv_rope_backward(view(grads[0]), view(grads[1]), view(grads[2]), positions,
-                                          cos, sin, bf16(dqkv), tokens, kernel_shape(shape), codes,
-                                          current_stream()),
+                                          cos, sin, written_to(dqkv), tokens, kernel_shape(shape),
+                                          codes, current_stream()),
                "qkv_rope_backward");
       return {dqkv, {}, {}, {}, {}, {}, {}, {}, {}, {}};
     }
@@ -93,8 +95,8 @@ struct QkvHeads : torch::autograd::Function<QkvHeads> {
         kernels::qkv_norm_rope_backward(
             view(grads[0]), view(grads[1]), view(grads[2]), bf16(qkv), rstd.const_data_ptr<float>(),
             q_gain.const_data_ptr<float>(), k_gain.const_data_ptr<float>(), positions, cos, sin,
-            bf16(dqkv), dq_gain.data_ptr<float>(), dk_gain.data_ptr<float>(), workspace.data_ptr(),
-            tokens, kernel_shape(shape), codes, current_stream()),
+            written_to(dqkv), dq_gain.data_ptr<float>(), dk_gain.data_ptr<float>(),
+            workspace.data_ptr(), tokens, kernel_shape(shape), codes, current_stream()),
         "qkv_norm_rope_backward");
     return {dqkv, dq_gain, dk_gain, {}, {}, {}, {}, {}, {}, {}};
   }

@@ -69,12 +69,12 @@ int64_t kept_by_block(const Shape& s, Path path) {
   return path == Path::kPlain ? kept_by_plain(s) : kept_by_kernels(s, path);
 }
 
-// Passing rows in a feed-forward's backward. By the kernels: the gradients of gate and up, their
-// codes by row and by column, and of down's rows the gradient and the transposed codes; blends have
-// no codes.
+// Passing rows in a feed-forward's backward. By the kernels: the codes of gate's and up's gradients
+// by row and by column, and of down's rows the gradient and the transposed codes; with blends the
+// gradients themselves.
 int64_t feed_forward_backward(const Shape& s, Path path) {
   const int64_t bytes = path == Path::kPlain   ? 6 * s.master
-                        : path == Path::kCodes ? 4 + 2 + 2 + 2 + 1
+                        : path == Path::kCodes ? 2 + 2 + 2 + 1
                                                : 4 + 2;
   return s.tokens * s.model.intermediate_size * bytes;
 }
@@ -129,8 +129,8 @@ MemoryEstimate estimate_training(const Decoder& model, const Decoder* teacher,
   // operand of the compute type, which in full precision may be the master itself.
   int64_t operand = kernels ? 2 + (use.blend ? 2 : 0) : 0;
   if ((!kernels || use.mixed) && (use.quantised || s.compute != s.master)) operand += s.compute;
-  const int64_t watched = use.quantised ? 1 : 0;
-  out.weights = count.all * s.master + count.linear * (operand + watched);
+  const int64_t watched = use.quantised ? count.linear / 4 : 0;  // the codes of a while ago, packed
+  out.weights = count.all * s.master + count.linear * operand + watched;
   if (teacher) out.teacher = count_parameters(*teacher).all * s.master;
   const int64_t matrices = config.optimizer.kind() == "muon" ? count.linear : 0;
   out.optimizer = (matrices + 2 * (count.all - matrices)) * s.master;

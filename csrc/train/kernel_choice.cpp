@@ -76,19 +76,11 @@ KernelChoice choose_kernels(const RunConfig& config, const Hardware& hardware,
   KernelChoice out;
   out.int8 = {.forward = true,
               .input_gradient = backward,
-              .weight_gradient_from = {},
+              .weight_gradient = backward && config.weight_gradient == WeightGradient::kInt8,
               .bf16_weight_gradient_layers = config.bf16_weight_gradient_layers};
-  std::string weight = "bf16";
-  if (backward && config.weight_gradient == WeightGradient::kInt8) {
-    out.int8.weight_gradient_from = 0;
-    weight = "int8";
-  } else if (backward && config.weight_gradient == WeightGradient::kFastest) {
-    out.int8.weight_gradient_from = kFastestInt8WeightGradient;
-    weight = fmt::format("int8 for inputs of at least {} columns, else bf16",
-                         kFastestInt8WeightGradient);
-  }
+  std::string weight = out.int8.weight_gradient ? "int8" : "bf16";
   const size_t bf16_layers = config.bf16_weight_gradient_layers.size();
-  if (out.int8.weight_gradient_from && bf16_layers > 0)
+  if (out.int8.weight_gradient && bf16_layers > 0)
     weight += fmt::format(", bf16 in {} blocks", bf16_layers);
   out.text = fmt::format(
       "ternary linears at λ = 1: forward int8, dX {}, dW {}{}; norms fused with their quantisers; "

@@ -22,7 +22,7 @@ enum class StageKind { kTrain, kInsertSubln, kExport };
 enum class DeviceKind { kAuto, kCpu, kCuda };
 enum class ComputeKind { kAuto, kFp32, kBf16, kFp64 };
 enum class TernaryProducts { kInt8, kInt8Forward, kReference };
-enum class WeightGradient { kFastest, kBf16, kInt8 };
+enum class WeightGradient { kInt8, kBf16 };
 enum class InitKind { kWeights, kRandom };
 enum class SubNorms { kOAndDown, kNone };
 enum class Gains { kOnes, kCalibrated };
@@ -51,9 +51,8 @@ inline constexpr auto config::names<TernaryProducts> =
                std::pair{std::string_view("reference"), TernaryProducts::kReference}};
 template <>
 inline constexpr auto config::names<WeightGradient> =
-    std::array{std::pair{std::string_view("fastest"), WeightGradient::kFastest},
-               std::pair{std::string_view("bf16"), WeightGradient::kBf16},
-               std::pair{std::string_view("int8"), WeightGradient::kInt8}};
+    std::array{std::pair{std::string_view("int8"), WeightGradient::kInt8},
+               std::pair{std::string_view("bf16"), WeightGradient::kBf16}};
 template <>
 inline constexpr auto config::names<InitKind> =
     std::array{std::pair{std::string_view("weights"), InitKind::kWeights},
@@ -196,7 +195,7 @@ struct RunConfig {
   DeviceKind device = DeviceKind::kAuto;
   ComputeKind compute = ComputeKind::kAuto;
   TernaryProducts precision = TernaryProducts::kInt8;
-  WeightGradient weight_gradient = WeightGradient::kFastest;
+  WeightGradient weight_gradient = WeightGradient::kInt8;
   std::vector<int64_t> bf16_weight_gradient_layers;
   bool deterministic = false;
   int64_t seed = 1;

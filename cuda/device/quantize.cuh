@@ -32,6 +32,10 @@ __device__ __forceinline__ uint2 quantize_vector(const float* x, float s) {
           pack_codes(quantize(x[4], s), quantize(x[5], s), quantize(x[6], s), quantize(x[7], s))};
 }
 
+__device__ __forceinline__ uint2 load_codes(const int8_t* from) {
+  return *reinterpret_cast<const uint2*>(from);
+}
+
 // Eight codes as fp32, exactly: a code plus 128 in the low byte of 2^23.
 __device__ __forceinline__ void unpack_codes(uint2 codes, float (&x)[8]) {
   const uint32_t words[2] = {codes.x ^ 0x80808080u, codes.y ^ 0x80808080u};

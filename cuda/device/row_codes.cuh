@@ -1,4 +1,4 @@
-// Leaves the codes of a row of dY, and its share of the column maxima, in the kernel that writes
+// Leaves the codes of a row of dY, and its share of the column maxima, in the kernel that computes
 // it: see GradientCodes in kernels/quantize_gradient.h.
 #pragma once
 
@@ -20,6 +20,7 @@ class RowCodes {
   // All threads of a row with the largest() in it; `leader` writes the row's scale.
   __device__ __forceinline__ void scale(float row_largest, int row, bool leader) {
     s_ = gradient_scale(row_largest);
+    step_ = __fmul_rn(max_or_nan(row_largest, 1e-30f), 1.001f / 127);
     if (leader) wanted_.scale[row] = s_;
   }
 
@@ -47,15 +48,26 @@ class RowCodes {
     return wants_columns() && row < rows ? wanted_.input_scale[row] : 1.0f;
   }
 
-  // Raises the maxima of eight columns, kept as two vectors of four. inverse: 1 / s of the row's
-  // input codes, an IEEE division.
-  __device__ __forceinline__ static void raise(float4& low, float4& high, uint4 dy, float inverse) {
+  // What the maxima need of a row, after scale().
+  struct Reach {
+    float inverse;  // 1 / s of the input's codes
+    float step;     // what a step of our codes is worth, and a thousandth
+  };
+  __device__ __forceinline__ Reach reach(float input_scale) const {
+    const float inverse = __frcp_rn(input_scale);
+    return {inverse, __fmul_rn(step_, inverse)};
+  }
+
+  // Raises the maxima of eight columns, kept as two vectors of four.
+  __device__ __forceinline__ static void raise(float4& low, float4& high, uint4 dy, float delta,
+                                               const Reach& reach) {
     float x[8];
     unpack_bf16(dy, x);
-    low = apply<Max>(low, {fabsf(__fmul_rn(x[0], inverse)), fabsf(__fmul_rn(x[1], inverse)),
-                           fabsf(__fmul_rn(x[2], inverse)), fabsf(__fmul_rn(x[3], inverse))});
-    high = apply<Max>(high, {fabsf(__fmul_rn(x[4], inverse)), fabsf(__fmul_rn(x[5], inverse)),
-                             fabsf(__fmul_rn(x[6], inverse)), fabsf(__fmul_rn(x[7], inverse))});
+    const float factor = __fmul_rn(delta, reach.inverse);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = fmaf(fabsf(x[i]), factor, reach.step);
+    low = apply<Max>(low, {x[0], x[1], x[2], x[3]});
+    high = apply<Max>(high, {x[4], x[5], x[6], x[7]});
   }
 
   // Leaves the block's maxima of the four columns from `column` on for finish_columns().
@@ -69,7 +81,7 @@ class RowCodes {
   LoadedScales deltas_;
   StochasticRounding rounding_;
   int width_;
-  float s_;
+  float s_, step_;
 };
 
 // In the place of RowCodes where none are wanted.

@@ -50,7 +50,8 @@ cudaError_t qkv_rope(__nv_bfloat16* qkv, const int64_t* positions, const float* 
                      const float* sin, int tokens, QkvShape shape, cudaStream_t stream);
 
 // The gradients of rotated q and k and of v -> dqkv, fused as qkv is and written throughout. codes:
-// of dqkv as the projection's dY; {} for none.
+// of dqkv as the projection's dY, their columns' ends between heads; {} for none. With codes dqkv
+// may be null.
 cudaError_t qkv_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv, const int64_t* positions,
                               const float* cos, const float* sin, __nv_bfloat16* dqkv, int tokens,
                               QkvShape shape, const GradientCodes& codes, cudaStream_t stream);

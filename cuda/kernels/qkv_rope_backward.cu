@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(Shape::kBlock,
         low[i] = pack_bf16(d[0]);
         high[i] = pack_bf16(d[1]);
       }
-      if (!inside(i)) continue;
+      if (!inside(i) || (kCodes && p.dqkv == nullptr)) continue;
       __nv_bfloat16* to = p.dqkv + static_cast<size_t>(token) * layout.row_width;
       store_vector(to + column(i, 0), low[i]);
       store_vector(to + column(i, 1), high[i]);
@@ -157,20 +157,22 @@ __global__ void __launch_bounds__(Shape::kBlock,
 #pragma unroll
       for (int i = 0; i < kPairs; ++i) {
         if (!inside(i)) continue;
-        largest = max_or_nan(largest, codes.largest(low[i], codes.delta(column(i, 0))));
-        largest = max_or_nan(largest, codes.largest(high[i], codes.delta(column(i, 1))));
+        const float delta = codes.delta(column(i, 0));  // of the whole head
+        largest = max_or_nan(largest, codes.largest(low[i], delta));
+        largest = max_or_nan(largest, codes.largest(high[i], delta));
       }
       largest = row_reduce<Max, kThreads>(largest, exchange[turn]);
       codes.scale(largest, token, token < tokens && thread == 0);
-      const float inverse = __frcp_rn(input_scale);
+      const RowCodes::Reach reach = codes.reach(input_scale);
 #pragma unroll
       for (int i = 0; i < kPairs; ++i) {
         if (!inside(i)) continue;
-        codes.write(low[i], token, column(i, 0), codes.delta(column(i, 0)));
-        codes.write(high[i], token, column(i, 1), codes.delta(column(i, 1)));
+        const float delta = codes.delta(column(i, 0));
+        codes.write(low[i], token, column(i, 0), delta);
+        codes.write(high[i], token, column(i, 1), delta);
         if (!codes.wants_columns()) continue;
-        codes.raise(top(i, 0), top(i, 1), low[i], inverse);
-        codes.raise(top(i, 2), top(i, 3), high[i], inverse);
+        codes.raise(top(i, 0), top(i, 1), low[i], delta, reach);
+        codes.raise(top(i, 2), top(i, 3), high[i], delta, reach);
       }
     }
   }

@@ -60,11 +60,16 @@ constexpr int kColumnLanes = 32;  // of a block, eight columns each
 constexpr int kRowLanes = 8;      // of a block
 constexpr int kRowsPerBlock = 256;
 
-// largest[n] = max over rows of |x|, as bits: those of magnitudes ascend like the values, NaN last.
+// What one step of a row's code is worth in dy * delta / input_scale.
+__device__ __forceinline__ float step_of(float scale, float input_scale) {
+  return __frcp_rn(__fmul_rn(scale, input_scale));
+}
+
+// Bits of magnitudes ascend like the values, NaN last.
 __global__ void __launch_bounds__(kColumnLanes* kRowLanes)
-    column_maximum_kernel(const __nv_bfloat16* __restrict__ dy,
-                          const float* __restrict__ input_scale, uint32_t* __restrict__ largest,
-                          int rows, int width) {
+    gradient_maxima_kernel(const int8_t* __restrict__ codes, const float* __restrict__ scale,
+                           const float* __restrict__ input_scale, uint32_t* __restrict__ largest,
+                           int rows, int width) {
   wait_for_predecessor();
   __shared__ float exchange[kRowLanes][kColumnLanes * 8 + 8];
   const int lane = threadIdx.x % kColumnLanes, row_lane = threadIdx.x / kColumnLanes;
@@ -75,10 +80,10 @@ __global__ void __launch_bounds__(kColumnLanes* kRowLanes)
 #pragma unroll 4
     for (int row = blockIdx.y * kRowsPerBlock + row_lane; row < end; row += kRowLanes) {
       float x[8];
-      unpack_bf16(load_vector(dy + static_cast<size_t>(row) * width + column), x);
-      const float inverse = __fdiv_rn(1.0f, input_scale[row]);
+      unpack_codes(load_codes(codes + static_cast<size_t>(row) * width + column), x);
+      const float step = step_of(scale[row], input_scale[row]);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) top[i] = max_or_nan(top[i], fabsf(__fmul_rn(x[i], inverse)));
+      for (int i = 0; i < 8; ++i) top[i] = max_or_nan(top[i], fabsf(__fmul_rn(x[i], step)));
     }
   }
 #pragma unroll
@@ -92,44 +97,52 @@ __global__ void __launch_bounds__(kColumnLanes* kRowLanes)
   atomicMax(largest + own, __float_as_uint(value));
 }
 
-__global__ void __launch_bounds__(kTileThreads, 4)
-    quantize_gradient_columns_kernel(const __nv_bfloat16* __restrict__ dy,
-                                     const float* __restrict__ input_scale,
-                                     const uint32_t* __restrict__ largest, Noise noise,
-                                     int8_t* __restrict__ codes_transposed,
-                                     float* __restrict__ scale, int rows, int width) {
+__global__ void __launch_bounds__(kTileThreads, 5) quantize_gradient_columns_kernel(
+    const int8_t* __restrict__ codes, const float* __restrict__ scale,
+    const __grid_constant__ ColumnScales columns, const float* __restrict__ input_scale,
+    const uint32_t* __restrict__ largest, Noise noise, int8_t* __restrict__ codes_transposed,
+    float* __restrict__ column_scale, int rows, int width) {
   wait_for_predecessor();
   __shared__ CodeTile tile;
+  __shared__ __align__(16) float column_s[kTileColumns], row_step[kTileRows];
   const int tile_row = blockIdx.y * kTileRows, tile_column = blockIdx.x * kTileColumns;
   const int row = tile_row + block_row(), column = tile_column + block_column();
-  uint2 codes[4] = {};
-  if (row < rows && column < width) {
-    const size_t first = static_cast<size_t>(row) * width + column;
-    uint4 raw[4];
+  const bool inside = row < rows && column < width;
+  const size_t first = static_cast<size_t>(row) * width + column;
+  uint2 block[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) raw[i] = load_vector(dy + first + static_cast<size_t>(i) * width);
-    const float4 input = *reinterpret_cast<const float4*>(input_scale + row);
-    const float inverse[4] = {__fdiv_rn(1.0f, input.x), __fdiv_rn(1.0f, input.y),
-                              __fdiv_rn(1.0f, input.z), __fdiv_rn(1.0f, input.w)};
+  for (int i = 0; i < 4; ++i) {
+    block[i] = inside ? load_codes(codes + first + static_cast<size_t>(i) * width) : uint2{};
+  }
+  // The divisions, each once in the block.
+  const int t = threadIdx.x, own_row = t - kTileColumns;
+  if (t < kTileColumns && tile_column + t < width) {
+    const int own = tile_column + t;
+    const float s = gradient_scale(__uint_as_float(largest[own]));
+    column_s[t] = s;
+    if (blockIdx.y == 0) column_scale[own] = __fmul_rn(s, LoadedScales(columns).at(own));
+  }
+  if (own_row >= 0 && own_row < kTileRows && tile_row + own_row < rows) {
+    const int own = tile_row + own_row;
+    row_step[own_row] = step_of(scale[own], input_scale[own]);
+  }
+  __syncthreads();
+  if (inside) {
     const StochasticRounding rounding(noise);
     float s[8];
-#pragma unroll
-    for (int j = 0; j < 8; ++j) s[j] = gradient_scale(__uint_as_float(largest[column + j]));
-    if (row == 0) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) scale[column + j] = s[j];
-    }
+    load_eight(column_s + block_column(), s);
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
+      const float step = row_step[block_row() + i];
       float x[8];
-      unpack_bf16(raw[i], x);
+      unpack_codes(block[i], x);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) x[j] = __fmul_rn(x[j], inverse[i]);
+      for (int j = 0; j < 8; ++j) x[j] = __fmul_rn(x[j], step);
       const size_t at = first + static_cast<size_t>(i) * width;
-      codes[i] = rounding.codes(x, s, static_cast<uint32_t>(at / 8));
+      block[i] = rounding.codes(x, s, static_cast<uint32_t>(at / 8));
     }
   }
-  tile.store_transposed(codes, codes_transposed, rows, tile_row, tile_column, rows, width);
+  tile.store_transposed(block, codes_transposed, rows, tile_row, tile_column, rows, width);
 }
 
 unsigned ceil_div(int a, int b) { return static_cast<unsigned>((a + b - 1) / b); }
@@ -154,27 +167,27 @@ cudaError_t quantize_gradient_rows(const __nv_bfloat16* dy, const ColumnScales& 
   });
 }
 
-cudaError_t quantize_gradient_columns(const __nv_bfloat16* dy, const float* input_scale,
-                                      const Noise& noise, int8_t* codes_transposed, float* scale,
-                                      uint32_t* largest, int rows, int width, cudaStream_t stream) {
+cudaError_t gradient_column_maxima(const int8_t* codes, const float* scale,
+                                   const float* input_scale, uint32_t* largest, int rows, int width,
+                                   cudaStream_t stream) {
   if (!valid(rows, width)) return cudaErrorInvalidValue;
   const cudaError_t status = cudaMemsetAsync(largest, 0, width * sizeof(uint32_t), stream);
   if (status != cudaSuccess) return status;
   const dim3 strips(ceil_div(width, kColumnLanes * 8), ceil_div(rows, kRowsPerBlock));
-  launch_early(column_maximum_kernel, strips, kColumnLanes * kRowLanes, 0, stream, dy, input_scale,
-               largest, rows, width);
-  return quantize_gradient_columns_given(dy, input_scale, largest, noise, codes_transposed, scale,
-                                         rows, width, stream);
+  launch_early(gradient_maxima_kernel, strips, kColumnLanes * kRowLanes, 0, stream, codes, scale,
+               input_scale, largest, rows, width);
+  return cudaGetLastError();
 }
 
-cudaError_t quantize_gradient_columns_given(const __nv_bfloat16* dy, const float* input_scale,
-                                            const uint32_t* largest, const Noise& noise,
-                                            int8_t* codes_transposed, float* scale, int rows,
-                                            int width, cudaStream_t stream) {
+cudaError_t quantize_gradient_columns(const int8_t* codes, const float* scale,
+                                      const ColumnScales& columns, const float* input_scale,
+                                      const uint32_t* largest, const Noise& noise,
+                                      int8_t* codes_transposed, float* column_scale, int rows,
+                                      int width, cudaStream_t stream) {
   if (!valid(rows, width)) return cudaErrorInvalidValue;
   const dim3 tiles(ceil_div(width, kTileColumns), ceil_div(rows, kTileRows));
-  launch_early(quantize_gradient_columns_kernel, tiles, kTileThreads, 0, stream, dy, input_scale,
-               largest, noise, codes_transposed, scale, rows, width);
+  launch_early(quantize_gradient_columns_kernel, tiles, kTileThreads, 0, stream, codes, scale,
+               columns, input_scale, largest, noise, codes_transposed, column_scale, rows, width);
   return cudaGetLastError();
 }
 

@@ -1,4 +1,4 @@
-// int8 codes of an output gradient by stochastic rounding. Its rows, for dX = codes * W^T:
+// int8 codes of an output gradient dY by stochastic rounding. Its rows, for dX = codes * W^T:
 //
 //   x    = dy[m, n] * delta(n)              delta: per segment of columns, see ColumnScales
 //   a    = max(max|x_row|, 1e-30),  s = 127 / a                              IEEE division
@@ -36,16 +36,22 @@ struct Noise {
   uint32_t tensor;
 };
 
-// What a kernel that writes dY [rows, width] may leave for the linear whose output gradient dY is:
-// the same codes and scales that quantize_gradient_rows() would make of the bf16 that it writes,
-// and the maxima for quantize_gradient_columns_given().
+// What a kernel that computes dY [rows, width] may leave for the linear whose output gradient dY
+// is: the same codes and scales that quantize_gradient_rows() would make of dY in bf16, and maxima
+// for quantize_gradient_columns(), of what the codes can be at most:
+//
+//   largest[n] = max_m ( |dy[m, n]| * (delta(n) / input_scale[m]) + a[m] * (1.001 / 127) /
+//   input_scale[m] )
+//
+// with one rounding for the product and sum, 1 / input_scale an IEEE division: what a value is
+// worth and a step of its code, with a thousandth that no rounding passes.
 struct GradientCodes {
   ColumnScales columns;      // that linear's deltas, folded in before the row maximum
   Noise noise;               // of the rows' codes
   int8_t* codes;             // [rows, width]; null: nothing wanted, all else ignored
   float* scale;              // [rows]
   const float* input_scale;  // [rows], s of that linear's input codes; null: no maxima wanted
-  uint32_t* largest;         // [width], bits of max_m |dy / s|
+  uint32_t* largest;         // [width], bits
   void* workspace;           // gradient_codes_workspace_bytes() for them, contents free
 };
 
@@ -57,27 +63,29 @@ cudaError_t quantize_gradient_rows(const __nv_bfloat16* dy, const ColumnScales& 
                                    const Noise& noise, int8_t* codes, float* scale, int rows,
                                    int width, cudaStream_t stream);
 
-// The columns' codes, transposed, for dW = codes^T * q: the tokens lie on the contraction axis, so
-// the activations' row scales are folded into dy before it is rounded.
+// The columns' codes, transposed, for dW = codes^T * q, made of the rows' codes c and scales: the
+// tokens lie on the contraction axis, so both row scales are folded in before c is rounded again.
 //
-//   x    = dy[m, n] * (1 / input_scale[m])            fp32, 1 / s an IEEE division
-//   a    = max(max_m |x|, 1e-30),  s[n] = 127 / a      IEEE division
+//   r[m] = 1 / (scale[m] * input_scale[m])                   fp32, 1 / x an IEEE division
+//   x    = c[m, n] * r[m]                                    dy * delta / input_scale, rounded
+//   a    = max(largest[n], 1e-30),  s[n] = 127 / a            largest[n] at least max_m |x|
 //   T    = rint_even(x * s[n] * 2^15),  code = floor((2 T + k) / 2^16)     written at [n, m]
+//   column_scale[n] = s[n] * delta(n)                        so that dy ~ code / column_scale
 //
-// with the noise of the rows; use another tensor number than for them.
+// with the noise of the rows; use another tensor number than for them. Rounding twice is unbiased
+// twice.
 //
-// dy [rows, width]; input_scale [rows]; codes_transposed [width, rows]; scale [width]; rows and
-// width multiples of 16. largest: device memory for `width` values, contents free. A NaN or an
-// infinity in a column makes its s a NaN.
-cudaError_t quantize_gradient_columns(const __nv_bfloat16* dy, const float* input_scale,
-                                      const Noise& noise, int8_t* codes_transposed, float* scale,
-                                      uint32_t* largest, int rows, int width, cudaStream_t stream);
+// codes [rows, width]; scale, input_scale [rows]; largest, column_scale [width]; codes_transposed
+// [width, rows]; rows and width multiples of 16. A NaN in `largest` makes its column's s a NaN.
+cudaError_t quantize_gradient_columns(const int8_t* codes, const float* scale,
+                                      const ColumnScales& columns, const float* input_scale,
+                                      const uint32_t* largest, const Noise& noise,
+                                      int8_t* codes_transposed, float* column_scale, int rows,
+                                      int width, cudaStream_t stream);
 
-// The same where the kernel that wrote dy left the bits of max_m |x| in `largest`, see
-// GradientCodes: one pass over dy instead of two.
-cudaError_t quantize_gradient_columns_given(const __nv_bfloat16* dy, const float* input_scale,
-                                            const uint32_t* largest, const Noise& noise,
-                                            int8_t* codes_transposed, float* scale, int rows,
-                                            int width, cudaStream_t stream);
+// largest[n] = max_m |x|, as bits, where the kernel that made dY did not leave them.
+cudaError_t gradient_column_maxima(const int8_t* codes, const float* scale,
+                                   const float* input_scale, uint32_t* largest, int rows, int width,
+                                   cudaStream_t stream);
 
 }  // namespace wf::kernels

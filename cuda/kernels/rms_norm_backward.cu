@@ -214,19 +214,21 @@ __global__ void __launch_bounds__(Shape::kMaxThreads, blocks_per_sm<Shape>(Shape
       source.gradients(raw, kept, d, written);
 #pragma unroll
       for (int o = 0; o < kOutputs; ++o) {
-        store_vector(source.out + (static_cast<size_t>(row) * kOutputs + o) * width + column,
-                     written[o]);
+        if (!kCodes || source.out != nullptr) {
+          store_vector(source.out + (static_cast<size_t>(row) * kOutputs + o) * width + column,
+                       written[o]);
+        }
         if constexpr (kCodes) largest = max_or_nan(largest, codes.largest(written[o], delta[o]));
       }
     }
     if constexpr (kCodes) {
       codes.scale(block_maximum(largest, exchange[1]), row, threadIdx.x == 0);
-      const float inverse = __frcp_rn(input_scale);
+      const RowCodes::Reach reach = codes.reach(input_scale);
       if (inside) {
 #pragma unroll
         for (int o = 0; o < kOutputs; ++o) {
           codes.write(written[o], row, o * width + column, delta[o]);
-          if (codes.wants_columns()) codes.raise(top(o, 0), top(o, 1), written[o], inverse);
+          if (codes.wants_columns()) codes.raise(top(o, 0), top(o, 1), written[o], delta[o], reach);
         }
       }
     }

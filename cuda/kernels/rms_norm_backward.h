@@ -28,7 +28,8 @@ cudaError_t rms_norm_backward(const __nv_bfloat16* dy, const __nv_bfloat16* h, c
                               void* workspace, int rows, int width, const GradientCodes& codes,
                               cudaStream_t stream);
 
-// gate_up, dgate_up [rows, 2 * width], gate's columns first; dgate_up may be gate_up.
+// gate_up, dgate_up [rows, 2 * width], gate's columns first; dgate_up may be gate_up, and null
+// where codes are wanted.
 cudaError_t glu_norm_backward(const __nv_bfloat16* dy, const __nv_bfloat16* gate_up,
                               GluActivation activation, const float* rstd, const float* gain,
                               __nv_bfloat16* dgate_up, float* dgain, bool accumulate_dgain,

@@ -53,12 +53,22 @@ class CodesOfGradient {
     EXPECT_EQ(codes_.read(), codes.read());
     const auto bits = dy.read();
     std::vector<uint32_t> top(width_);
+    const auto deltas = deltas_.read();
     for (int r = 0; with_columns && r < rows_; ++r) {
-      const float inverse = 1.0f / input_[r];
-      for (int c = 0; c < width_; ++c) {
-        const float x = from_bf16_bits(bits[static_cast<size_t>(r) * width_ + c]) * inverse;
-        top[c] = std::max(top[c], std::bit_cast<uint32_t>(std::abs(x)));
-      }
+      const auto each = [&](auto use) {
+        for (int c = 0, segment = 0; c < width_; ++c) {
+          if (c >= columns_.end[segment]) ++segment;
+          use(c, std::abs(from_bf16_bits(bits[static_cast<size_t>(r) * width_ + c])),
+              deltas[segment]);
+        }
+      };
+      float row = 1e-30f;
+      each([&](int, float x, float delta) { row = std::max(row, x * delta); });
+      const float inverse = 1.0f / input_[r], step = row * (1.001f / 127) * inverse;
+      each([&](int c, float x, float delta) {
+        const float reach = std::fma(x, delta * inverse, step);
+        top[c] = std::max(top[c], std::bit_cast<uint32_t>(reach));
+      });
     }
     if (with_columns) {
       EXPECT_EQ(largest_.read(), top);

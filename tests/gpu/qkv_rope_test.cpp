@@ -168,6 +168,12 @@ TEST_F(QkvRope, BackwardRotatesStridedGradientsBackExactly) {
       finish();
       codes->expect_those_of(dqkv, heads_outside);
       EXPECT_EQ(dqkv.read(), without_codes);
+      const auto alone = codes_of_fused_gradient();
+      check(qkv_rope_backward(dq.view, dk.view, dv.view, device_positions.get(), device_cos.get(),
+                              device_sin.get(), nullptr, tokens, shape, alone->wanted(true),
+                              nullptr));
+      finish();
+      alone->expect_those_of(dqkv, true);
       const auto got = dqkv.read();
       for (int t = 0; t < tokens; ++t) {
         const int b = t / c.sequence, place = t % c.sequence;
@@ -254,17 +260,22 @@ TEST_F(QkvRope, NormGradientsFollowTheClosedForm) {
         device_k_gain(k_gain), device_rstd(rstd), dq_gain(c.head_dim), dk_gain(c.head_dim);
     const DeviceArray<int64_t> device_positions(positions);
     const DeviceArray<uint8_t> workspace(qkv_norm_rope_backward_workspace_bytes());
-    const auto run = [&](const GradientCodes& codes) {
+    const auto run = [&](const GradientCodes& codes, __nv_bfloat16* to) {
       check(qkv_norm_rope_backward(dq.view, dk.view, dv.view, as_bf16(x), device_rstd.get(),
                                    device_q_gain.get(), device_k_gain.get(), device_positions.get(),
-                                   device_cos.get(), device_sin.get(), as_bf16(dqkv), dq_gain.get(),
+                                   device_cos.get(), device_sin.get(), to, dq_gain.get(),
                                    dk_gain.get(), workspace.get(), tokens, shape, codes, nullptr));
       finish();
     };
     const auto codes = codes_of_fused_gradient();
     const GradientCodes wanted = with_codes ? codes->wanted(true) : GradientCodes{};
-    run(wanted);
-    if (with_codes) codes->expect_those_of(dqkv, true);
+    run(wanted, as_bf16(dqkv));
+    if (with_codes) {
+      codes->expect_those_of(dqkv, true);
+      const auto alone = codes_of_fused_gradient();
+      run(alone->wanted(true), nullptr);
+      alone->expect_those_of(dqkv, true);
+    }
     const auto got = dqkv.read();
     const auto got_dq_gain = dq_gain.read(), got_dk_gain = dk_gain.read();
     const size_t hd = c.head_dim;
@@ -312,7 +323,7 @@ TEST_F(QkvRope, NormGradientsFollowTheClosedForm) {
       ASSERT_LE(std::abs(got_dq_gain[i] - sums[0][i]), 1e-5 * sizes[0][i] + 1e-30) << i;
       ASSERT_LE(std::abs(got_dk_gain[i] - sums[1][i]), 1e-5 * sizes[1][i] + 1e-30) << i;
     }
-    run(wanted);  // the same bits once more
+    run(wanted, as_bf16(dqkv));  // the same bits once more
     EXPECT_EQ(dqkv.read(), got);
     EXPECT_EQ(dq_gain.read(), got_dq_gain);
     EXPECT_EQ(dk_gain.read(), got_dk_gain);

@@ -145,42 +145,49 @@ TEST_F(QuantizeGradient, RoundingIsUnbiasedAndNeverFlipsTheSign) {
 TEST_F(QuantizeGradient, ColumnCodesAreExactAndTransposed) {
   for (auto [rows, width] : {std::pair{16, 16}, {64, 64}, {80, 208}, {1040, 576}, {528, 3072}}) {
     SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(width));
-    auto dy = random_gradient(rows, width);
-    for (int r = 0; r < rows; ++r) dy[static_cast<size_t>(r) * width + 5] = 0;  // a column of zeros
-    std::vector<float> input_scale(rows);
-    for (auto& s : input_scale) s = uniform(1.0f, 200.0f);
+    auto row_codes = random_codes(static_cast<size_t>(rows) * width, 127);
+    for (int r = 0; r < rows; ++r) row_codes[static_cast<size_t>(r) * width + 5] = 0;
+    std::vector<float> scale(rows), input_scale(rows);
+    for (int r = 0; r < rows; ++r) {
+      // Rows of zeros have the largest scale there is; others differ by what gradients differ.
+      scale[r] = r == 3 ? 127.0f / 1e-30f : std::exp(uniform(5.0f, 20.0f));
+      input_scale[r] = uniform(1.0f, 200.0f);
+    }
+    for (int c = 0; c < width; ++c) row_codes[3 * static_cast<size_t>(width) + c] = 0;
+    const std::vector<float> deltas = {0.037f, 1.9f};
     const uint64_t seed = random_() * 0x100000001ull ^ random_();
     const uint32_t step_value = random_(), tensor = random_();
-    const DeviceArray<uint16_t> device_dy(dy);
-    const DeviceArray<float> device_scale(input_scale), scale(width);
+    const DeviceArray<int8_t> device_codes(row_codes), codes(row_codes.size());
+    const DeviceArray<float> device_scale(scale), device_input(input_scale), device_deltas(deltas),
+        column_scale(width);
     const DeviceArray<uint32_t> step(std::vector<uint32_t>{step_value}), largest(width);
-    const DeviceArray<int8_t> codes(dy.size());
-    check(quantize_gradient_columns(as_bf16(device_dy), device_scale.get(),
-                                    {seed, step.get(), tensor}, codes.get(), scale.get(),
-                                    largest.get(), rows, width, nullptr));
+    const int end = width / 32 * 16;
+    ColumnScales columns;
+    if (end > 0) columns = {1, {end}, {device_deltas.get()}};
+    columns.end[columns.count] = width;
+    columns.scale[columns.count++] = device_deltas.get() + 1;
+    check(gradient_column_maxima(device_codes.get(), device_scale.get(), device_input.get(),
+                                 largest.get(), rows, width, nullptr));
+    check(quantize_gradient_columns(device_codes.get(), device_scale.get(), columns,
+                                    device_input.get(), largest.get(), {seed, step.get(), tensor},
+                                    codes.get(), column_scale.get(), rows, width, nullptr));
     finish();
     const auto got = codes.read();
-    const auto got_scale = scale.read();
-    const DeviceArray<float> scale_given(width);
-    const DeviceArray<int8_t> codes_given(dy.size());
-    check(quantize_gradient_columns_given(as_bf16(device_dy), device_scale.get(), largest.get(),
-                                          {seed, step.get(), tensor}, codes_given.get(),
-                                          scale_given.get(), rows, width, nullptr));
-    finish();
-    EXPECT_EQ(codes_given.read(), got);
-    EXPECT_EQ(scale_given.read(), got_scale);
-    std::vector<float> x(dy.size()), top(width);
+    const auto got_scale = column_scale.read();
+    const auto got_largest = largest.read();
+    std::vector<float> x(row_codes.size()), top(width);
     for (int r = 0; r < rows; ++r) {
-      const float inverse = 1.0f / input_scale[r];
+      const float worth = 1.0f / (scale[r] * input_scale[r]);
       for (int c = 0; c < width; ++c) {
         const size_t at = static_cast<size_t>(r) * width + c;
-        x[at] = from_bf16_bits(dy[at]) * inverse;
+        x[at] = row_codes[at] * worth;
         top[c] = std::max(top[c], std::abs(x[at]));
       }
     }
     for (int c = 0; c < width; ++c) {
+      ASSERT_EQ(got_largest[c], std::bit_cast<uint32_t>(top[c])) << "column " << c;
       const float s = 127.0f / std::max(top[c], 1e-30f);
-      ASSERT_EQ(got_scale[c], s) << "column " << c;
+      ASSERT_EQ(got_scale[c], s * deltas[c >= end]) << "column " << c;
       for (int r = 0; r < rows; ++r) {
         const size_t at = static_cast<size_t>(r) * width + c;
         ASSERT_EQ(got[static_cast<size_t>(c) * rows + r],
@@ -189,6 +196,38 @@ TEST_F(QuantizeGradient, ColumnCodesAreExactAndTransposed) {
       }
     }
   }
+}
+
+// Whatever the two roundings draw, the maxima of the kernels that leave them are never passed: a
+// code of 128 would be stored as -128.
+TEST_F(QuantizeGradient, SecondRoundingNeverFlipsTheSign) {
+  const int rows = 8192, width = 64;
+  std::vector<float> dy(static_cast<size_t>(rows) * width);
+  for (int r = 0; r < rows; ++r) {
+    for (int c = 0; c < width; ++c) {
+      // Just above a whole code, so that it is rounded up by nearly one now and then.
+      dy[static_cast<size_t>(r) * width + c] = c == 0 ? 127.0f : 1.0f + (c % 8) + 1.0f / 128;
+    }
+  }
+  const auto bits = to_bf16_bits(dy);
+  const DeviceArray<uint16_t> device_dy(bits);
+  const DeviceArray<float> scale(rows), input(std::vector<float>(rows, 3.0f)), column_scale(width);
+  const DeviceArray<uint32_t> step(std::vector<uint32_t>{7});
+  const DeviceArray<int8_t> codes(bits.size()), transposed(bits.size());
+  check(quantize_gradient_rows(as_bf16(device_dy), {}, {random_(), step.get(), 3}, codes.get(),
+                               scale.get(), rows, width, nullptr));
+  std::vector<uint32_t> reach(width);
+  for (int c = 0; c < width; ++c) {
+    const float x = from_bf16_bits(bits[c]);
+    reach[c] = std::bit_cast<uint32_t>(std::fma(x, 1 / 3.0f, 127.0f * (1.001f / 127) * (1 / 3.0f)));
+  }
+  const DeviceArray<uint32_t> largest(reach);
+  check(quantize_gradient_columns(codes.get(), scale.get(), {}, input.get(), largest.get(),
+                                  {random_(), step.get(), 4}, transposed.get(), column_scale.get(),
+                                  rows, width, nullptr));
+  finish();
+  ASSERT_EQ(scale.read()[0], 1.0f);
+  for (int8_t code : transposed.read()) ASSERT_GT(code, 0);
 }
 
 // The noise of elements in one word, of words, of rows, of steps and of tensors: none tells of

@@ -226,6 +226,12 @@ TEST_F(RmsNormBackward, GluLeavesTheCodesOfWhatItWrites) {
                               workspace.get(), rows, width, codes.wanted(true), nullptr));
       finish();
       codes.expect_those_of(output, true);
+      const CodesOfGradient alone(random_, rows, 2 * width, {width, 2 * width});
+      check(glu_norm_backward(as_bf16(device_dy), as_bf16(input), activation, device_rstd.get(),
+                              device_gain.get(), nullptr, dgain.get(), false, workspace.get(), rows,
+                              width, alone.wanted(true), nullptr));
+      finish();
+      alone.expect_those_of(output, true);
       expect_same(output.read(), plain.read());
       expect_near(dgain.read(), plain_dgain.read());
     }

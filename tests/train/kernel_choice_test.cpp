@@ -41,7 +41,7 @@ std::string told(const RunConfig& config, const Hardware& hardware = hopper(),
 }
 
 TEST(KernelChoice, OnHopperTheKernelsServe) {
-  EXPECT_THAT(told(run()), HasSubstr("forward int8, dX int8, dW int8 for inputs of at least"));
+  EXPECT_THAT(told(run()), HasSubstr("forward int8, dX int8, dW int8 ("));
   EXPECT_THAT(told(run("precision: int8_forward\n")), HasSubstr("dX bf16, dW bf16;"));
 }
 

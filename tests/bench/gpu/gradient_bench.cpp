@@ -141,7 +141,7 @@ int main(int argc, char** argv) {
   const auto forward = gradients(*model, batch, choice, {});
   choice.input_gradient = true;
   const auto bf16 = gradients(*model, batch, choice, {});
-  choice.weight_gradient_from = 0;
+  choice.weight_gradient = true;
   const auto int8 = gradients(*model, batch, choice, {});
   for (const auto& p : model->trained_parameters())
     if (p.role == Role::kLinear) {

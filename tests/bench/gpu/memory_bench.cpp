@@ -186,10 +186,10 @@ void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void
       return qkv_rope_backward(view(p, h.q), view(p + 2 * q, h.kv), view(p + 2 * q + 2 * kv, h.kv),
                                positions, angles, angles, bf16(p + 2 * all), tokens, of, {}, 0);
     });
-    bench.row("qkv_rope_backward, codes", name, 5 * all, 5 * all, [=](char* p) {
+    bench.row("qkv_rope_backward, codes alone", name, 3 * all, 3 * all, [=](char* p) {
       return qkv_rope_backward(view(p, h.q), view(p + 2 * q, h.kv), view(p + 2 * q + 2 * kv, h.kv),
-                               positions, angles, angles, bf16(p + 2 * all), tokens, of,
-                               codes(p + 4 * all), 0);
+                               positions, angles, angles, nullptr, tokens, of, codes(p + 2 * all),
+                               0);
     });
     if (h.dim == 64) continue;
     bench.row("qkv_norm_rope", name, 4 * turned, 2 * all + 2 * turned, [=](char* p) {
@@ -202,12 +202,13 @@ void bench_rope(Bench& bench, size_t rows, const float* gain, float* dgain, void
                                     gain, positions, angles, angles, bf16(p + 4 * all), dgain,
                                     dgain + 256, workspace, tokens, of, {}, 0);
     });
-    bench.row("qkv_norm_rope_backward, codes", name, 5 * all + 2 * turned, 7 * all, [=](char* p) {
-      return qkv_norm_rope_backward(view(p, h.q), view(p + 2 * q, h.kv),
-                                    view(p + 2 * q + 2 * kv, h.kv), bf16(p + 2 * all), rstd, gain,
-                                    gain, positions, angles, angles, bf16(p + 4 * all), dgain,
-                                    dgain + 256, workspace, tokens, of, codes(p + 6 * all), 0);
-    });
+    bench.row(
+        "qkv_norm_rope_backward, codes alone", name, 3 * all + 2 * turned, 5 * all, [=](char* p) {
+          return qkv_norm_rope_backward(view(p, h.q), view(p + 2 * q, h.kv),
+                                        view(p + 2 * q + 2 * kv, h.kv), bf16(p + 2 * all), rstd,
+                                        gain, gain, positions, angles, angles, nullptr, dgain,
+                                        dgain + 256, workspace, tokens, of, codes(p + 4 * all), 0);
+        });
   }
   check(cudaFree(positions));
   check(cudaFree(angles));
@@ -288,9 +289,9 @@ int main(int argc, char** argv) {
         return glu_norm_backward(bf16(p), bf16(p + 2 * n), activation, rstd, gain, bf16(p + 6 * n),
                                  dgain, true, workspace, rows, width, {}, 0);
       });
-      bench.row(glu + ", codes", shape(rows, width), 12 * n, 12 * n, [=](char* p) {
-        return glu_norm_backward(bf16(p), bf16(p + 2 * n), activation, rstd, gain, bf16(p + 6 * n),
-                                 dgain, true, workspace, rows, width, codes(p + 10 * n), 0);
+      bench.row(glu + ", codes alone", shape(rows, width), 8 * n, 8 * n, [=](char* p) {
+        return glu_norm_backward(bf16(p), bf16(p + 2 * n), activation, rstd, gain, nullptr, dgain,
+                                 true, workspace, rows, width, codes(p + 6 * n), 0);
       });
     }
     for (size_t width : {576, 960, 1024, 2560, 3072, 6144, 13824}) {
@@ -302,15 +303,10 @@ int main(int argc, char** argv) {
     }
     for (size_t width : {576, 3072, 13824}) {
       const size_t n = rows * width;
-      bench.row("quantize_gradient_columns", shape(rows, width), 5 * n, 3 * n, [=](char* p) {
-        return quantize_gradient_columns(bf16(p), gain, {1, step, 1},
-                                         reinterpret_cast<int8_t*>(p + 2 * n), scale,
-                                         reinterpret_cast<uint32_t*>(rstd), rows, width, 0);
-      });
-      bench.row("quantize_gradient_columns_given", shape(rows, width), 3 * n, 3 * n, [=](char* p) {
-        return quantize_gradient_columns_given(
-            bf16(p), gain, reinterpret_cast<const uint32_t*>(rstd), {1, step, 1},
-            reinterpret_cast<int8_t*>(p + 2 * n), scale, rows, width, 0);
+      bench.row("quantize_gradient_columns", shape(rows, width), 2 * n, 2 * n, [=](char* p) {
+        return quantize_gradient_columns(reinterpret_cast<int8_t*>(p), gain, {}, gain,
+                                         reinterpret_cast<const uint32_t*>(rstd), {1, step, 1},
+                                         reinterpret_cast<int8_t*>(p + n), scale, rows, width, 0);
       });
     }
     for (size_t width : {576, 1536, 2560}) {
