@@ -34,7 +34,7 @@ struct FusedPass {
 // The products of backward that use int8; forward always does.
 struct Int8Backward {
   bool input = true;   // dX
-  bool weight = true;  // dW
+  bool weight = true;  // dW; only with dX, whose codes it takes
   bool both() const { return input && weight; }
 };
 

@@ -31,8 +31,8 @@ inline bool wants_codes(const FusedLinear* linear, const Noise& noise) {
 }
 
 // The tensor that autograd carries for an output gradient [N, out] that `linear` alone reads. Where
-// its codes suffice the values are not written: then it is one NaN, repeated, that no memory holds
-// and that shows in everything computed of it.
+// its codes suffice the values are not written: then it is one NaN, repeated without memory, which
+// shows in everything computed of it.
 inline torch::Tensor written_for(const FusedLinear* linear, at::IntArrayRef size,
                                  const torch::TensorOptions& options, const Noise& noise) {
   if (!wants_codes(linear, noise) || !linear->int8.both()) return torch::empty(size, options);

@@ -69,12 +69,12 @@ int64_t kept_by_block(const Shape& s, Path path) {
   return path == Path::kPlain ? kept_by_plain(s) : kept_by_kernels(s, path);
 }
 
-// Passing rows in a feed-forward's backward. By the kernels: the codes of gate's and up's gradients
-// by row and by column, and of down's rows the gradient and the transposed codes; with blends the
-// gradients themselves.
+// Passing rows in a feed-forward's backward, at most. By the kernels: gate's and up's gradients, or
+// their codes by row and by column (two of a byte for four of two), and beside them the rows' codes
+// and the gradient of down's rows; with blends the gradients themselves.
 int64_t feed_forward_backward(const Shape& s, Path path) {
   const int64_t bytes = path == Path::kPlain   ? 6 * s.master
-                        : path == Path::kCodes ? 2 + 2 + 2 + 1
+                        : path == Path::kCodes ? 4 + 2 + 2
                                                : 4 + 2;
   return s.tokens * s.model.intermediate_size * bytes;
 }

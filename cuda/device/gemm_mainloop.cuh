@@ -37,9 +37,7 @@ struct Layout {
   static constexpr int kBytesB = kTileN * kTileK;
   static constexpr int kBytesSlot = 64 * 128;  // output staging: 64 rows x 64 bf16 or 32 fp32
   // What the stages leave room for.
-  static constexpr int kSlots = kTileN == 256 && (!kPingPong || kHold) ? 2
-                                : kFloatOutput                         ? 1
-                                                                       : kTileN / 64;
+  static constexpr int kSlots = kTileN == 256 && !kPingPong ? 2 : kFloatOutput ? 1 : kTileN / 64;
   static constexpr int kBarrierBytes = 256;
   static constexpr int kBytesHeld = kHold ? kGemmHeldBlocks * kBytesB : 0;
   static constexpr int kBytesStage = kBytesA + (kHold ? 0 : kBytesB);

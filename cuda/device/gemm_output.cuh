@@ -1,4 +1,4 @@
-// What becomes of the int8 product's accumulators: scaled bf16, fp32 that may be added to, or a
+// What becomes of the int8 product's accumulators: scaled bf16, fp32, or a
 // part of a tile that others finish. For kernels/gemm_s8.cu.
 #pragma once
 

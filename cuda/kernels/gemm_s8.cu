@@ -242,7 +242,7 @@ cudaError_t gemm_s8_bf16(const int8_t* a, const int8_t* b, const float* row_scal
   p.columns = columns;
   p.m = m, p.n = n, p.k = k;
   p.half_tail = (k - 1) % kTileK < kTileK / 2;
-  if (config.tile_n == 192 && config.hold_b) {
+  if (config.tile_n == 192 && config.ping_pong && config.hold_b) {
     if (k > kGemmHeldBlocks * kTileK) return cudaErrorInvalidValue;
     return launch<192, true, false, true>(p, a, b, d, stream);
   }

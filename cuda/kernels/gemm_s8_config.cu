@@ -11,7 +11,8 @@ GemmS8Config gemm_s8_bf16_config(int, int n, int k) {
   // 192 columns where they waste clearly (6 %) fewer of the last tile's.
   const bool narrow = 16 * padded(256) > 17 * padded(192);
   // b read anew for every tile is what L2 cannot deliver beside a short product; at most a tenth of
-  // the card may stay idle, and what is wide writes more than it reads.
+  // the card may stay idle. At the swept shapes what is not narrow writes so much more than it
+  // reads that holding b does not pay.
   const int processors = processor_count();
   const GemmS8Config hold = {192, true, true};
   if (narrow && k <= kGemmHeldBlocks * kGemmTileK &&

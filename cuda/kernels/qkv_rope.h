@@ -51,7 +51,7 @@ cudaError_t qkv_rope(__nv_bfloat16* qkv, const int64_t* positions, const float* 
 
 // The gradients of rotated q and k and of v -> dqkv, fused as qkv is and written throughout. codes:
 // of dqkv as the projection's dY, their columns' ends between heads; {} for none. With codes dqkv
-// may be null.
+// may be null, here and below.
 cudaError_t qkv_rope_backward(HeadsView dq, HeadsView dk, HeadsView dv, const int64_t* positions,
                               const float* cos, const float* sin, __nv_bfloat16* dqkv, int tokens,
                               QkvShape shape, const GradientCodes& codes, cudaStream_t stream);

@@ -40,11 +40,12 @@ struct Noise {
 // is: the same codes and scales that quantize_gradient_rows() would make of dY in bf16, and maxima
 // for quantize_gradient_columns(), of what the codes can be at most:
 //
-//   largest[n] = max_m ( |dy[m, n]| * (delta(n) / input_scale[m]) + a[m] * (1.001 / 127) /
-//   input_scale[m] )
+//   i          = 1 / input_scale[m]                                          IEEE division
+//   largest[n] = max_m fma(|dy[m, n]|, delta(n) * i, (a[m] * (1.001 / 127)) * i)
 //
-// with one rounding for the product and sum, 1 / input_scale an IEEE division: what a value is
-// worth and a step of its code, with a thousandth that no rounding passes.
+// a value and a step of its row's codes, with a thousandth that no rounding passes. a: the row's
+// maximum, as below, so that a NaN or an infinity anywhere makes all columns' s NaN, and dW with
+// them.
 struct GradientCodes {
   ColumnScales columns;      // that linear's deltas, folded in before the row maximum
   Noise noise;               // of the rows' codes
@@ -70,13 +71,14 @@ cudaError_t quantize_gradient_rows(const __nv_bfloat16* dy, const ColumnScales& 
 //   x    = c[m, n] * r[m]                                    dy * delta / input_scale, rounded
 //   a    = max(largest[n], 1e-30),  s[n] = 127 / a            largest[n] at least max_m |x|
 //   T    = rint_even(x * s[n] * 2^15),  code = floor((2 T + k) / 2^16)     written at [n, m]
-//   column_scale[n] = s[n] * delta(n)                        so that dy ~ code / column_scale
+//   column_scale[n] = s[n] * delta(n)          so that dy / input_scale ~ code / column_scale
 //
 // with the noise of the rows; use another tensor number than for them. Rounding twice is unbiased
 // twice.
 //
 // codes [rows, width]; scale, input_scale [rows]; largest, column_scale [width]; codes_transposed
-// [width, rows]; rows and width multiples of 16. A NaN in `largest` makes its column's s a NaN.
+// [width, rows]; rows and width multiples of 16. A NaN or an infinity in `largest` makes its
+// column's s a NaN.
 cudaError_t quantize_gradient_columns(const int8_t* codes, const float* scale,
                                       const ColumnScales& columns, const float* input_scale,
                                       const uint32_t* largest, const Noise& noise,
