@@ -35,7 +35,6 @@ struct FusedPass {
 struct Int8Backward {
   bool input = true;   // dX
   bool weight = true;  // dW; only with dX, whose codes it takes
-  bool both() const { return input && weight; }
 };
 
 // The int8 codes of a linear's output gradient, left by the kernel that computed the gradient, so

@@ -35,12 +35,12 @@ inline bool wants_codes(const FusedLinear* linear, const Noise& noise) {
 // shows in everything computed of it.
 inline torch::Tensor written_for(const FusedLinear* linear, at::IntArrayRef size,
                                  const torch::TensorOptions& options, const Noise& noise) {
-  if (!wants_codes(linear, noise) || !linear->int8.both()) return torch::empty(size, options);
+  if (!wants_codes(linear, noise) || !linear->int8.weight) return torch::empty(size, options);
   return torch::full({1, 1}, NAN, options).expand(size);
 }
-inline bool is_written(const torch::Tensor& gradient) { return gradient.stride(1) != 0; }
+// Where a kernel writes the values of such a tensor; null for one that is repeated.
 inline auto* written_to(const torch::Tensor& gradient) {
-  return is_written(gradient) ? bf16(gradient) : nullptr;
+  return gradient.stride(1) != 0 ? bf16(gradient) : nullptr;
 }
 
 // Buffers for the codes of `gradient` [N, out], which the kernel about to be launched computes;

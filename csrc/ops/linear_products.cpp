@@ -75,7 +75,7 @@ Tensor LinearBackward::input() const {
 
 Tensor LinearBackward::weight() const {
   if (blend_.defined()) return at::mm(dy_.t(), in_.rows, torch::kFloat);
-  return linear_.int8.both() ? weight_int8() : weight_bf16();
+  return linear_.int8.weight ? weight_int8() : weight_bf16();
 }
 
 Tensor LinearBackward::input_bf16() const {

@@ -22,8 +22,7 @@ __global__ void __launch_bounds__(kThreads, 4)
   for (int v = 0; v < kVectors; ++v) {
     const unsigned at = first + v * kThreads;
     const bool inside = at < vectors;
-    raw[v] =
-        inside ? *reinterpret_cast<const uint2*>(codes + static_cast<size_t>(at) * 8) : uint2{};
+    raw[v] = inside ? load_codes(codes + static_cast<size_t>(at) * 8) : uint2{};
     s[v] = inside && scale != nullptr ? scale[at / vectors_per_row] : 1.0f;
   }
 #pragma unroll

@@ -122,8 +122,7 @@ __global__ void __launch_bounds__(kTileThreads)
   if (row < rows && column < columns) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      codes[i] =
-          *reinterpret_cast<const uint2*>(in + static_cast<size_t>(row + i) * columns + column);
+      codes[i] = load_codes(in + static_cast<size_t>(row + i) * columns + column);
     }
   }
   tile.store_transposed(codes, out, rows, tile_row, tile_column, rows, columns);
