@@ -61,7 +61,8 @@ int64_t peak_growth(F f) {
   f();
   done = true;
   watch.join();
-  return peak - before;
+  // A busy machine may have kept the thread from looking again at the end.
+  return std::max<int64_t>(peak, anonymous_bytes()) - before;
 }
 
 TEST(LoadMemory, StaysWithinTheMastersOneTensorAnd64MB) {
